@@ -1,0 +1,1 @@
+//! actix-web middleware that gives every database change its request's context.

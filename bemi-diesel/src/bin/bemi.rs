@@ -1,0 +1,2 @@
+//! The `bemi` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The wrapped connections: plain forwarding, plus the context in the same log.

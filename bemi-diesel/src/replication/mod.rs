@@ -1,0 +1,1 @@
+//! The replication connection: slot, publication, progress and the task that reads.

@@ -1,0 +1,1 @@
+//! From decoded messages to changes with their contexts. Pure.

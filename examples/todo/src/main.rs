@@ -1,0 +1,2 @@
+//! A to-do list with an audit trail.
+fn main() {}
