@@ -12,13 +12,21 @@ pub mod cli;
 #[cfg(any(feature = "sync", feature = "async"))]
 mod connection;
 mod context;
+#[cfg(feature = "capture")]
+mod error;
 mod json;
 mod lsn;
 #[cfg(feature = "capture")]
 mod pgoutput;
 #[cfg(feature = "capture")]
+mod postgres;
+#[cfg(feature = "capture")]
 mod replication;
 mod scope;
+#[cfg(feature = "capture")]
+mod settings;
+#[cfg(feature = "capture")]
+mod setup;
 #[cfg(feature = "capture")]
 mod sink;
 #[cfg(feature = "capture")]
@@ -28,8 +36,12 @@ mod value;
 
 pub use change::{Change, Operation, ParseOperationError};
 pub use context::{Context, MAX_MESSAGE_BYTES, PREFIX, RESERVED_MEMBER, SQL_MEMBER};
+#[cfg(feature = "capture")]
+pub use error::{Error, ErrorKind, ServerError};
 pub use json::JsonObject;
 pub use lsn::{Lsn, ParseLsnError, Xid};
+#[cfg(feature = "capture")]
+pub use replication::{Capture, CaptureBuilder, CaptureHandle, State, Status};
 pub use scope::{Scoped, SharedContext, current_context, scope, set_context, sync_scope};
 
 /// What the code that `#[bemi_context]` writes calls. Not for people: it changes without notice.
