@@ -65,7 +65,7 @@ pub use scope::{Scoped, SharedContext, current_context, scope, set_context, sync
 ///
 /// A value is borrowed and not consumed, so `title = todo.title` leaves `todo` whole for the body.
 /// An expression that consumes an argument itself, such as `id = path.into_inner()`, takes it from the
-/// body: write `id = *path`, or destructure it, as in `Path(id): Path<i32>`.
+/// body: write `id = *path`, or destructure the argument, as in `Json(todo): Json<CreateTodo>`.
 ///
 /// In an `async` function the values are evaluated when its future is first polled.
 #[doc(inline)]
