@@ -21,6 +21,10 @@ use serde_json::value::RawValue;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    any(feature = "sync", feature = "async"),
+    derive(diesel::deserialize::FromSqlRow)
+)]
 pub struct JsonObject(Box<str>);
 
 impl JsonObject {

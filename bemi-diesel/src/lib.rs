@@ -22,6 +22,8 @@ mod pgoutput;
 mod postgres;
 #[cfg(feature = "capture")]
 mod replication;
+#[cfg(any(feature = "sync", feature = "async"))]
+pub mod schema;
 mod scope;
 #[cfg(feature = "capture")]
 mod settings;
