@@ -11,12 +11,6 @@
 //! [logical replication message formats]: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 
 #![warn(clippy::indexing_slicing)]
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the replication task is the only caller"
-)]
-
 mod cursor;
 mod error;
 mod message;

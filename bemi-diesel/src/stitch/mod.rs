@@ -5,12 +5,6 @@
 //!
 //! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`].
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the replication task is the only caller"
-)]
-
 mod coverage;
 mod error;
 mod table;

@@ -17,12 +17,6 @@
 //!
 //! [`to_jsonb`]: https://www.postgresql.org/docs/current/functions-json.html#FUNCTIONS-JSON-CREATION-TABLE
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the replication task is the only caller"
-)]
-
 mod array;
 mod builtin;
 mod composite;
