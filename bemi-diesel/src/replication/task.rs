@@ -52,7 +52,10 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
         let patient = matches!(error.kind(), ErrorKind::SlotInUse { .. })
             && started.elapsed() < SLOT_PATIENCE;
         if !error.is_retryable() || starting && !patient {
-            tracing::error!(error = %Chain(&error), "capture failed");
+            if !starting {
+                // Whoever starts a capture is given the error; later there may be nobody who looks.
+                tracing::error!(error = %Chain(&error), "capture failed");
+            }
             task.status
                 .send_modify(|status| status.state = State::Failed(Chain(&error).to_string()));
             return Err(error);
