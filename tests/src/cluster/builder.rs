@@ -1,5 +1,6 @@
 //! How a cluster is set up.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -9,9 +10,16 @@ use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::watchdog::Watchdog;
-use super::{Cluster, PATIENCE, data, log, tail};
-use crate::command::{run, unprivileged};
+use super::{Cluster, data, log, tail};
 use crate::{Binaries, Error};
+
+const INITDB: [&str; 5] = [
+    "--username=postgres",
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--no-locale",
+    "--no-sync",
+];
 
 /// What every cluster has unless a [`Builder::setting`] says otherwise.
 const SETTINGS: [(&str, &str); 7] = [
@@ -54,9 +62,17 @@ impl Builder {
     /// When there is no server to be had, or it does not start: with the end of its log.
     pub fn start(self) -> Result<Cluster, Error> {
         let binaries = Binaries::resolve(self.major)?;
-        let watchdog = Watchdog::start(binaries.folder())?;
-        init(&binaries, watchdog.folder())?;
-        configure(watchdog.folder(), &self.settings)?;
+        let watchdog = Watchdog::start(binaries.folder(), &INITDB)?;
+        let folder = watchdog.folder();
+        let socket = ("unix_socket_directories", folder.to_string_lossy());
+        configure(folder, [socket])?;
+        configure(folder, SETTINGS.map(|(name, value)| (name, value.into())))?;
+        configure(
+            folder,
+            self.settings
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.into())),
+        )?;
         let mut cluster = Cluster {
             binaries,
             port: 0,
@@ -66,7 +82,7 @@ impl Builder {
         for _ in 0..PORTS_TO_TRY {
             cluster.port = free_port()?;
             let port = cluster.port.to_string();
-            configure(cluster.watchdog.folder(), &[("port".to_owned(), port)])?;
+            configure(cluster.watchdog.folder(), [("port", port.into())])?;
             result = cluster.start_again();
             let taken = "could not create any TCP/IP sockets";
             if result.is_ok() || !tail(&log(cluster.watchdog.folder())).contains(taken) {
@@ -77,30 +93,11 @@ impl Builder {
     }
 }
 
-fn init(binaries: &Binaries, folder: &Path) -> Result<(), Error> {
-    run(
-        unprivileged(binaries.folder().join("initdb"), folder)
-            .args([
-                "--username=postgres",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--no-locale",
-            ])
-            .args(["--no-sync", "--pgdata"])
-            .arg(data(folder)),
-        PATIENCE,
-    )?;
-    let socket = (
-        "unix_socket_directories".to_owned(),
-        folder.display().to_string(),
-    );
-    let ours = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    configure(folder, &[socket])?;
-    configure(folder, &ours)
-}
-
 /// Appends to `postgresql.conf`, where the last word on a parameter counts.
-fn configure(folder: &Path, settings: &[(String, String)]) -> Result<(), Error> {
+fn configure<'a>(
+    folder: &Path,
+    settings: impl IntoIterator<Item = (&'a str, Cow<'a, str>)>,
+) -> Result<(), Error> {
     let mut lines = String::new();
     for (name, value) in settings {
         let value = value.replace('\\', "\\\\").replace('\'', "''");

