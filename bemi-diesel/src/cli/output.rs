@@ -79,11 +79,16 @@ pub(super) fn print_report(report: &Report, output: Output) -> Result<(), Error>
                 }
             }
             for note in &report.notes {
-                anstream::eprintln!("{} {note}", "note:".yellow().bold());
+                print_note(note);
             }
             Ok(())
         }
     }
+}
+
+/// Prints what the user should know.
+pub(super) fn print_note(note: &str) {
+    anstream::eprintln!("{} {note}", "note:".yellow().bold());
 }
 
 /// Prints an error with its causes, and what to do about it.

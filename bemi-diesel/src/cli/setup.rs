@@ -46,7 +46,7 @@ pub(super) async fn run(settings: &Settings, args: SetupArgs, output: Output) ->
     } else {
         OnGap::Refuse
     };
-    let report = setup(settings, &tables, on_gap).await?;
+    let report = setup(settings, &tables, on_gap, output::print_note).await?;
     output::print_report(&report, output)?;
     if output == Output::Text {
         let done = if report.is_unchanged() {

@@ -51,23 +51,15 @@ pub(super) async fn run(settings: &Settings, output: Output) -> Result<(), Error
     let source = Connection::open(&settings.source).await?;
     let destination = Connection::open(&settings.destination).await?;
     let server = Server::read(&source).await?;
-    let missing = |missing: String| Error::new(ErrorKind::NotSetUp { missing });
-    let progress = async || {
-        store::progress(&destination, server.system_identifier, &server.database)
-            .await?
-            .ok_or_else(|| {
-                missing(format!(
-                    "the progress of the database {:?}",
-                    server.database
-                ))
-            })
-    };
+    let progress =
+        || store::existing_progress(&destination, server.system_identifier, &server.database);
     let before = progress().await?;
     tokio::time::sleep(SAMPLE).await;
     let after = progress().await?;
-    let slot = Slot::read(&source, &settings.slot)
-        .await?
-        .ok_or_else(|| missing(format!("the replication slot {:?}", settings.slot)))?;
+    let slot = Slot::read(&source, &settings.slot).await?.ok_or_else(|| {
+        let missing = format!("the replication slot {:?}", settings.slot);
+        Error::new(ErrorKind::NotSetUp { missing })
+    })?;
     slot.check(&server.database)?;
     let lag_seconds = lag_seconds(&source, &slot, &after).await?;
     let document = Document {

@@ -23,9 +23,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cursor::Cursor;
 
 pub(crate) use error::DecodeError;
-pub(crate) use message::{
-    Begin, Column, Commit, LogicalMessage, Message, Relation, RelationId, ReplicaIdentity,
-};
+pub(crate) use message::{Begin, Commit, LogicalMessage, Message, Relation, RelationId};
+#[cfg(test)]
+pub(crate) use message::{Column, ReplicaIdentity};
 pub(crate) use text::text;
 pub(crate) use tuple::{OldTuple, Tuple, TupleColumn};
 

@@ -133,7 +133,10 @@ pub(crate) async fn start(
     let (ready_sender, ready) = oneshot::channel();
     let work = async move {
         if let Some(tables) = tables {
-            setup(&settings, &tables, OnGap::Refuse).await?;
+            setup(&settings, &tables, OnGap::Refuse, |note| {
+                tracing::warn!("{note}");
+            })
+            .await?;
         }
         task::run(Task {
             settings,

@@ -67,7 +67,7 @@ impl Transport {
                     });
                 }
                 Ok(Err(error)) => {
-                    failure = Some(classify(error, endpoint.to_string(), slot, Phase::Starting))
+                    failure = Some(classify(error, endpoint.to_string(), slot, Phase::Starting));
                 }
                 Err(_) => {
                     let kind = ErrorKind::Connect {

@@ -1,6 +1,7 @@
 //! Takes back everything that setup made.
 
-use super::{Report, Server, Slot};
+use super::Report;
+use super::source::{Publication, Server, Slot};
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Settings;
@@ -46,7 +47,7 @@ pub(crate) async fn teardown(settings: &Settings, keep_changes: bool) -> Result<
         )
         .await
         .map_err(|error| source.error("listing the published tables", &error))?;
-    let had_publication = super::Publication::read(&source, &settings.publication)
+    let had_publication = Publication::read(&source, &settings.publication)
         .await?
         .is_some();
     let drop_publication = format!(

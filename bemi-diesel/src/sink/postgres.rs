@@ -6,7 +6,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, PgLsn, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Statement, Transaction as SqlTransaction};
 
-use super::store::CHANGES;
+use super::store;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::{Connection, Endpoint};
 use crate::stitch::Transaction;
@@ -60,11 +60,7 @@ impl PostgresSink {
         database: &str,
     ) -> Result<Self, Error> {
         let connection = Connection::open(endpoint).await?;
-        let Some(progress) = super::store::progress(&connection, source, database).await? else {
-            return Err(Error::new(ErrorKind::NotSetUp {
-                missing: format!("the progress of the database {database:?} in {CHANGES}"),
-            }));
-        };
+        let progress = store::existing_progress(&connection, source, database).await?;
         let advance = connection
             .client
             .prepare(ADVANCE)

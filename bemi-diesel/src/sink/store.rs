@@ -99,15 +99,39 @@ pub(crate) async fn progress(
     }))
 }
 
-/// Begins the progress of a source at `lsn`. A progress that is there stays, unless it is behind and
-/// the gap is accepted.
+/// The progress of a source that has been set up.
+pub(crate) async fn existing_progress(
+    destination: &Connection,
+    source: i64,
+    database: &str,
+) -> Result<Progress, Error> {
+    progress(destination, source, database)
+        .await?
+        .ok_or_else(|| {
+            let missing = format!("the progress of the database {database:?}");
+            Error::new(ErrorKind::NotSetUp { missing })
+        })
+}
+
+/// What becomes of a stored progress that is behind the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// It stays, and shows that there is a gap.
+    Stay,
+    /// It moves to where the slot is.
+    #[cfg(feature = "cli")]
+    CatchUp,
+}
+
+/// Begins the progress of a source at `lsn`, unless there is one.
 pub(crate) async fn start(
     destination: &Connection,
     server: &Server,
     slot: &str,
     lsn: Lsn,
-    accept_gap: bool,
+    behind: Behind,
 ) -> Result<(), Error> {
+    let catch_up = behind != Behind::Stay;
     destination
         .client
         .execute(
@@ -117,7 +141,13 @@ pub(crate) async fn start(
                  WHEN $5 THEN greatest(p.flush_lsn, excluded.flush_lsn) ELSE p.flush_lsn END \
                  WHERE p.slot <> excluded.slot OR $5"
             ),
-            &[&server.system_identifier, &server.database, &slot, &PgLsn::from(lsn.as_u64()), &accept_gap],
+            &[
+                &server.system_identifier,
+                &server.database,
+                &slot,
+                &PgLsn::from(lsn.as_u64()),
+                &catch_up,
+            ],
         )
         .await
         .map_err(|error| destination.error("starting the progress", &error))?;
@@ -125,6 +155,7 @@ pub(crate) async fn start(
 }
 
 /// Forgets the progress of a source; whether there was one.
+#[cfg(feature = "cli")]
 pub(crate) async fn forget(
     destination: &Connection,
     source: i64,
@@ -145,6 +176,7 @@ pub(crate) async fn forget(
 }
 
 /// How many sources store their changes here.
+#[cfg(feature = "cli")]
 pub(crate) async fn other_sources(destination: &Connection) -> Result<i64, Error> {
     if !exists(destination, PROGRESS).await? {
         return Ok(0);

@@ -23,7 +23,9 @@ use crate::{Change, JsonObject, Lsn, Operation, PREFIX, Xid};
 use coverage::Coverage;
 use table::Table;
 
-pub(crate) use coverage::{RejectReason, RejectedContext};
+#[cfg(test)]
+use coverage::RejectReason;
+pub(crate) use coverage::RejectedContext;
 pub(crate) use error::StitchError;
 
 /// What the source's catalog says about a table beyond its [`Relation`] message.

@@ -230,7 +230,7 @@ fn a_database_that_is_not_set_up() {
     let shop = Shop::open();
     let help = "help: run `bemi setup`";
     let progress = format!(
-        "error: the progress of the database \"{}\" in public.changes does not exist",
+        "error: the progress of the database \"{}\" does not exist",
         shop.slot()
     );
     fails(&shop.bemi(&["run"]), &format!("{progress}\n{help}"));
@@ -311,7 +311,7 @@ fn a_setup_that_fails_at_the_slot_takes_everything_back() {
     let cancel = std::thread::spawn(move || {
         let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
         let sql = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
-                   WHERE datname = current_database() AND query ~ 'pg_create_logical' AND pid <> pg_backend_pid()";
+                   WHERE datname = current_database() AND query ~ 'pg_create_logical' AND wait_event = 'transactionid'";
         while client.query(sql, &[]).unwrap().is_empty() {
             std::thread::yield_now();
         }

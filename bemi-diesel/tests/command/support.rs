@@ -9,15 +9,15 @@ use serde_json::Value;
 
 /// What a call of the command gave.
 #[derive(Debug)]
-pub struct Outcome {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Outcome {
     /// The JSON document on standard output.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, 0, "{}", self.stderr);
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
@@ -25,7 +25,7 @@ impl Outcome {
 }
 
 /// The command, with nothing of this process's own settings.
-pub fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bemi"));
     for name in [
         "DATABASE_URL",
@@ -41,7 +41,7 @@ pub fn command(arguments: &[&str]) -> Command {
 }
 
 /// Runs the command to its end.
-pub fn bemi(arguments: &[&str]) -> Outcome {
+pub(crate) fn bemi(arguments: &[&str]) -> Outcome {
     let output = command(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome {
@@ -52,37 +52,37 @@ pub fn bemi(arguments: &[&str]) -> Outcome {
 }
 
 /// A database of its own, with a slot of its own name, as slots belong to the whole cluster.
-pub struct Shop {
-    pub database: Database,
+pub(crate) struct Shop {
+    pub(crate) database: Database,
 }
 
 impl Shop {
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self {
             database: Database::create().unwrap(),
         }
     }
 
-    pub fn open_in(cluster: &Cluster) -> Self {
+    pub(crate) fn open_in(cluster: &Cluster) -> Self {
         Self {
             database: Database::create_in(cluster).unwrap(),
         }
     }
 
     /// A shop with the usual table, set up.
-    pub fn set_up() -> Self {
+    pub(crate) fn set_up() -> Self {
         let shop = Self::open();
         shop.sql("CREATE TABLE todos (id serial PRIMARY KEY, title text)");
         assert_eq!(shop.bemi(&["setup"]).code, 0);
         shop
     }
 
-    pub fn slot(&self) -> &str {
+    pub(crate) fn slot(&self) -> &str {
         self.database.name()
     }
 
     /// The command on this database.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command(arguments);
         command
             .env("DATABASE_URL", self.database.url())
@@ -90,31 +90,31 @@ impl Shop {
         command
     }
 
-    pub fn bemi(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) fn bemi(&self, arguments: &[&str]) -> Outcome {
         let connection = ["--database-url", self.database.url(), "--slot", self.slot()];
         bemi(&[arguments, &connection].concat())
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.database.url(), NoTls).unwrap()
     }
 
-    pub fn sql(&self, sql: &str) {
+    pub(crate) fn sql(&self, sql: &str) {
         self.client().batch_execute(sql).unwrap();
     }
 
     /// The one value of the one row that `sql` gives.
-    pub fn value<T: for<'a> postgres::types::FromSql<'a>>(&self, sql: &str) -> T {
+    pub(crate) fn value<T: for<'a> postgres::types::FromSql<'a>>(&self, sql: &str) -> T {
         self.client().query_one(sql, &[]).unwrap().get(0)
     }
 
     /// Starts `bemi run` and waits until it reads the log.
-    pub fn capture(&self) -> Capture {
+    pub(crate) fn capture(&self) -> Capture {
         self.capture_as(self.database.url())
     }
 
     /// [Captures](Self::capture) as the role that `url` names.
-    pub fn capture_as(&self, url: &str) -> Capture {
+    pub(crate) fn capture_as(&self, url: &str) -> Capture {
         let mut child = self
             .command(&["run", "--database-url", url])
             .stderr(Stdio::piped())
@@ -122,20 +122,24 @@ impl Shop {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let capture = Capture { child };
         let mut said = Vec::new();
-        for line in lines.by_ref() {
-            said.push(line.unwrap());
-            if said.last().unwrap().contains("capture reads the log") {
-                // The pipe must not fill up, nor close.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Capture { child };
+        while !said
+            .last()
+            .is_some_and(|line: &String| line.contains("capture reads the log"))
+        {
+            match lines.next() {
+                Some(line) => said.push(line.unwrap()),
+                None => panic!("the capture ended: {said:?}"),
             }
         }
-        panic!("the capture ended: {said:?}");
+        // The pipe must not fill up, nor close.
+        std::thread::spawn(move || lines.for_each(drop));
+        capture
     }
 
     /// Waits until everything that has been committed is stored.
-    pub fn wait_until_stored(&self, changes: i64) {
+    pub(crate) fn wait_until_stored(&self, changes: i64) {
         // A notification would need a trigger on our own tables; the trail's own growth is the signal.
         for _ in 0..3000 {
             if self.value::<i64>("SELECT count(*) FROM changes") >= changes {
@@ -149,22 +153,22 @@ impl Shop {
 }
 
 /// A running `bemi run`; dropped, it is killed.
-pub struct Capture {
+pub(crate) struct Capture {
     child: Child,
 }
 
 impl Capture {
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 }
