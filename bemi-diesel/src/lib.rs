@@ -37,6 +37,10 @@ mod stitch;
 mod value;
 
 pub use change::{Change, Operation, ParseOperationError};
+#[cfg(feature = "sync")]
+pub use connection::BemiConnection;
+#[cfg(feature = "async")]
+pub use connection::{AsyncBemiConnection, AsyncTransactionBuilder};
 pub use context::{Context, MAX_MESSAGE_BYTES, PREFIX, RESERVED_MEMBER, SQL_MEMBER};
 #[cfg(feature = "capture")]
 pub use error::{Error, ErrorKind, ServerError};

@@ -1,0 +1,211 @@
+//! The wrapped `AsyncPgConnection`.
+
+mod dsl;
+mod run;
+mod transaction_builder;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use diesel::connection::{CacheSize, Instrumentation};
+use diesel::pg::{Pg, PgNotification};
+use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
+use diesel::result::{ConnectionResult, QueryResult};
+use diesel_async::pooled_connection::PoolableConnection;
+use diesel_async::{
+    AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, AsyncPgConnection,
+    SimpleAsyncConnection, TransactionManager,
+};
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+
+use self::run::ArrivingRows;
+pub use self::transaction_builder::AsyncTransactionBuilder;
+use super::plan::Enclosing;
+use super::row::VisibleRow;
+use super::session::Session;
+use super::transaction::Transaction;
+
+/// An [`AsyncPgConnection`] whose writes carry the [ambient context](crate::scope) into the write-ahead
+/// log.
+///
+/// It stands wherever an `AsyncPgConnection` does, and does what
+#[cfg_attr(feature = "sync", doc = "[`BemiConnection`](crate::BemiConnection)")]
+#[cfg_attr(not(feature = "sync"), doc = "`BemiConnection`")]
+/// does, without blocking. What is its own:
+///
+/// - The ambient context is the one at the moment when the query's method (`execute`, `load`, …) is
+///   called, which for a future that is awaited at once is the moment it runs.
+/// - Through `&AsyncBemiConnection`, which diesel-async offers for pipelining, a write that cannot carry
+///   its context itself is sent without one: a transaction around it would take in the statements
+///   beside it.
+/// - A future that is dropped between a write and the `COMMIT` around it leaves the transaction to be
+///   rolled back by the next statement; a pool discards the connection.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use bemi_diesel::{AsyncBemiConnection, Context, scope};
+/// use diesel::prelude::*;
+/// use diesel_async::{AsyncConnection, RunQueryDsl};
+///
+/// diesel::table! {
+///     todos { id -> Integer, title -> Text }
+/// }
+///
+/// let connection = &mut AsyncBemiConnection::establish("postgres://localhost/app").await?;
+/// scope(Context::new().with("user_id", 7), async {
+///     diesel::insert_into(todos::table)
+///         .values(todos::title.eq("write"))
+///         .execute(connection)
+///         .await
+/// })
+/// .await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct AsyncBemiConnection {
+    inner: AsyncPgConnection,
+    /// Shared with the rows that are still arriving. Never held across an `await`.
+    session: Arc<Mutex<Session>>,
+}
+
+impl AsyncBemiConnection {
+    /// Wraps a connection, such as one with TLS. See also [`AsyncConnection::establish`].
+    pub fn new(mut inner: AsyncPgConnection) -> Self {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(&mut inner);
+        let in_transaction = matches!(status.transaction_depth(), Ok(Some(_)));
+        Self {
+            inner,
+            session: Arc::new(Mutex::new(Session::new(in_transaction))),
+        }
+    }
+
+    /// The wrapped connection.
+    ///
+    /// What is written through it carries no context. A transaction that is begun or ended through it
+    /// goes unnoticed, so end it where it was begun.
+    pub fn inner_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.inner
+    }
+
+    /// Builds a transaction with more details, such as its isolation level. See
+    /// [`AsyncPgConnection::build_transaction`].
+    pub fn build_transaction(&mut self) -> AsyncTransactionBuilder<'_> {
+        AsyncTransactionBuilder::new(self)
+    }
+
+    /// The notifications as they arrive. See [`AsyncPgConnection::notifications_stream`].
+    pub fn notifications_stream(&mut self) -> impl Stream<Item = QueryResult<PgNotification>> + '_ {
+        self.inner.notifications_stream()
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        // It is whole at every point where a `QueryFragment` of the application's can panic.
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<AsyncPgConnection> for AsyncBemiConnection {
+    fn from(inner: AsyncPgConnection) -> Self {
+        Self::new(inner)
+    }
+}
+
+impl SimpleAsyncConnection for AsyncBemiConnection {
+    async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
+        self.run_batch(query).await
+    }
+}
+
+impl SimpleAsyncConnection for &AsyncBemiConnection {
+    async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
+        self.run_batch(query).await
+    }
+}
+
+type InnerRow<'conn, 'query> = <AsyncPgConnection as AsyncConnectionCore>::Row<'conn, 'query>;
+
+impl AsyncConnectionCore for AsyncBemiConnection {
+    type ExecuteFuture<'conn, 'query> = BoxFuture<'conn, QueryResult<usize>>;
+    type LoadFuture<'conn, 'query> = BoxFuture<'conn, QueryResult<ArrivingRows>>;
+    type Stream<'conn, 'query> = ArrivingRows;
+    type Row<'conn, 'query> = VisibleRow<InnerRow<'conn, 'query>>;
+    type Backend = Pg;
+
+    fn load<'conn, 'query, T>(&'conn mut self, source: T) -> Self::LoadFuture<'conn, 'query>
+    where
+        T: AsQuery + 'query,
+        T::Query: QueryFragment<Pg> + QueryId + 'query,
+    {
+        self.run_load(source.as_query(), Enclosing::Possible)
+    }
+
+    fn execute_returning_count<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> Self::ExecuteFuture<'conn, 'query>
+    where
+        T: QueryFragment<Pg> + QueryId + 'query,
+    {
+        self.run_execute(source, Enclosing::Possible)
+    }
+}
+
+impl<'a> AsyncConnectionCore for &'a AsyncBemiConnection {
+    type ExecuteFuture<'conn, 'query> = BoxFuture<'a, QueryResult<usize>>;
+    type LoadFuture<'conn, 'query> = BoxFuture<'a, QueryResult<ArrivingRows>>;
+    type Stream<'conn, 'query> = ArrivingRows;
+    type Row<'conn, 'query> = VisibleRow<InnerRow<'conn, 'query>>;
+    type Backend = Pg;
+
+    fn load<'conn, 'query, T>(&'conn mut self, source: T) -> Self::LoadFuture<'conn, 'query>
+    where
+        T: AsQuery + 'query,
+        T::Query: QueryFragment<Pg> + QueryId + 'query,
+    {
+        let this: &'a AsyncBemiConnection = self;
+        this.run_load(source.as_query(), Enclosing::Impossible)
+    }
+
+    fn execute_returning_count<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> Self::ExecuteFuture<'conn, 'query>
+    where
+        T: QueryFragment<Pg> + QueryId + 'query,
+    {
+        let this: &'a AsyncBemiConnection = self;
+        this.run_execute(source, Enclosing::Impossible)
+    }
+}
+
+impl AsyncConnection for AsyncBemiConnection {
+    type TransactionManager = AnsiTransactionManager;
+
+    async fn establish(database_url: &str) -> ConnectionResult<Self> {
+        AsyncPgConnection::establish(database_url)
+            .await
+            .map(Self::new)
+    }
+
+    fn transaction_state(&mut self) -> &mut AnsiTransactionManager {
+        self.inner.transaction_state()
+    }
+
+    fn instrumentation(&mut self) -> &mut dyn Instrumentation {
+        self.inner.instrumentation()
+    }
+
+    fn set_instrumentation(&mut self, instrumentation: impl Instrumentation) {
+        self.inner.set_instrumentation(instrumentation);
+    }
+
+    fn set_prepared_statement_cache_size(&mut self, size: CacheSize) {
+        self.inner.set_prepared_statement_cache_size(size);
+    }
+}
+
+impl PoolableConnection for AsyncBemiConnection {
+    fn is_broken(&mut self) -> bool {
+        self.session().transaction == Transaction::Enclosed || self.inner.is_broken()
+    }
+}

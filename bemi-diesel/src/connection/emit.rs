@@ -1,0 +1,63 @@
+//! The SQL that writes a message into the log.
+//!
+//! [`pg_logical_emit_message`] is named with its schema everywhere, so that no function of the
+//! application's own can stand in for it.
+//!
+//! [`pg_logical_emit_message`]: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-REPLICATION
+
+use std::sync::Arc;
+
+use crate::context::{Lead, PREFIX, message};
+
+/// The name of the function, to recognise it in what the server says.
+pub(super) const FUNCTION: &str = "pg_logical_emit_message";
+
+/// The text of a statement under `"SQL"` is cut after this many bytes.
+pub(super) const MAX_TEXT_BYTES: usize = 1024;
+
+/// When a standalone message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// Always: the transaction is about to write.
+    Always,
+    /// Only if the transaction wrote something: reading ones stay without a transaction number, and
+    /// a hot standby, which cannot give one, is not asked for it.
+    Wrote,
+}
+
+/// The statement that writes a message of its own, with `members` as its context (`None`: the empty
+/// one, which ends an earlier one) and `text` as its `"SQL"`.
+pub(super) fn select(members: Option<&str>, text: Option<&str>, when: When) -> String {
+    let message = literal(&message(members.unwrap_or_default(), text, Lead::None));
+    let condition = match when {
+        When::Always => "NOT pg_catalog.pg_is_in_recovery()",
+        When::Wrote => "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL",
+    };
+    format!("SELECT pg_catalog.{FUNCTION}(true,'{PREFIX}',{message}) WHERE {condition}")
+}
+
+/// `text` as a literal that means the same whatever [`standard_conforming_strings`] says: with a
+/// backslash in it, only the `E''` form does.
+///
+/// [`standard_conforming_strings`]: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-STRINGS-ESCAPE
+pub(super) fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', r"\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}
+
+/// `sql` as it stands in a message: at most [`MAX_TEXT_BYTES`] of it, `…` for the rest.
+pub(super) fn text(sql: &str) -> Arc<str> {
+    if sql.len() <= MAX_TEXT_BYTES {
+        return sql.into();
+    }
+    let mut cut = sql[..sql.floor_char_boundary(MAX_TEXT_BYTES)].to_owned();
+    cut.push('…');
+    cut.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! What a statement does, read off its text. Pure.
+//!
+//! The text is split into tokens by [`sqlparser`]; nothing is parsed, because all that is asked is
+//! the main verb, whether there is a `RETURNING`, and the highest parameter. Whatever is not
+//! recognised is [`Kind::Unknown`], and unknown statements are sent as they are.
+
+use std::sync::Arc;
+
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, Tokenizer, Word};
+
+use super::emit;
+
+/// A statement that is more than a read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Statement {
+    pub(super) kind: Kind,
+    /// The text as it stands in a message, if it is known.
+    pub(super) text: Option<Arc<str>>,
+}
+
+impl Statement {
+    /// Classifies a text that is sent as one statement. `None`: it changes no row.
+    pub(super) fn new(sql: &str) -> Option<Self> {
+        let mut kinds = kinds(sql);
+        let kind = match (kinds.pop(), kinds.is_empty()) {
+            (Some(kind), true) => kind,
+            _ => Kind::Unknown,
+        };
+        (kind != Kind::Read).then(|| Self {
+            kind,
+            text: Some(emit::text(sql)),
+        })
+    }
+}
+
+/// What a statement does to rows and to the transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Changes no row.
+    Read,
+    /// An `INSERT`, `UPDATE` or `DELETE`, to whose end the message can be appended.
+    Dml(Dml),
+    /// Changes rows, may run in a transaction block, and can carry no message itself: `MERGE`,
+    /// `TRUNCATE`, `COPY … FROM`, a `SELECT` over a data-modifying `WITH`.
+    Write,
+    /// Begins, ends or divides a transaction.
+    Control(Control),
+    /// Anything else: it may change rows, and it may refuse to run in a transaction block.
+    Unknown,
+}
+
+impl Kind {
+    /// Whether rows may be changed.
+    pub(super) fn may_write(&self) -> bool {
+        matches!(self, Self::Dml(_) | Self::Write | Self::Unknown)
+    }
+}
+
+/// An `INSERT`, `UPDATE` or `DELETE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dml {
+    /// Whether it has a `RETURNING` already.
+    pub(super) returning: bool,
+    /// The highest `$n` in it.
+    pub(super) parameters: u32,
+    /// The relation it writes to, without its schema.
+    pub(super) target: String,
+}
+
+/// A statement of transaction control, with the name of the savepoint where it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    Begin,
+    Commit,
+    CommitAndChain,
+    /// `PREPARE TRANSACTION`: the session is done with it, and its rows are decided.
+    Prepare,
+    Rollback,
+    RollbackAndChain,
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+}
+
+/// The kinds of the statements in `sql`, which are divided by semicolons.
+pub(super) fn kinds(sql: &str) -> Vec<Kind> {
+    let Ok(mut tokens) = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize() else {
+        return vec![Kind::Unknown];
+    };
+    let comment_at_end = matches!(
+        tokens.last(),
+        Some(Token::Whitespace(space)) if space.to_string().starts_with("--")
+    );
+    tokens.retain(|token| !matches!(token, Token::Whitespace(_)));
+    // With `standard_conforming_strings` off a backslash may have hidden the end of a literal. The
+    // body of an SQL-standard function (`BEGIN ATOMIC … END`) has semicolons of its own.
+    let ambiguous = tokens.iter().any(|token| match token {
+        Token::SingleQuotedString(text) => text.contains('\\'),
+        Token::Word(word) => is(word, "ATOMIC"),
+        _ => false,
+    });
+    if ambiguous {
+        return vec![Kind::Unknown];
+    }
+    let closed = comment_at_end || matches!(tokens.last(), Some(Token::SemiColon));
+    tokens
+        .split(|token| *token == Token::SemiColon)
+        .filter(|tokens| !tokens.is_empty())
+        .map(|tokens| match kind(tokens) {
+            // Nothing can be appended behind a semicolon or inside a comment.
+            Kind::Dml(_) if closed => Kind::Write,
+            kind => kind,
+        })
+        .collect()
+}
+
+fn kind(tokens: &[Token]) -> Kind {
+    let Some(first) = tokens.iter().find_map(unquoted) else {
+        return Kind::Unknown;
+    };
+    match first.keyword {
+        Keyword::INSERT | Keyword::UPDATE | Keyword::DELETE => dml(tokens, 0),
+        Keyword::WITH => with(tokens),
+        Keyword::SELECT | Keyword::VALUES | Keyword::TABLE => query(tokens),
+        Keyword::MERGE | Keyword::TRUNCATE => Kind::Write,
+        Keyword::COPY => copy(tokens),
+        Keyword::SHOW
+        | Keyword::SET
+        | Keyword::RESET
+        | Keyword::LISTEN
+        | Keyword::UNLISTEN
+        | Keyword::NOTIFY
+        | Keyword::DEALLOCATE
+        | Keyword::DISCARD
+        | Keyword::CLOSE
+        | Keyword::LOCK
+        | Keyword::VACUUM
+        | Keyword::ANALYZE => Kind::Read,
+        _ => control(tokens).map_or(Kind::Unknown, Kind::Control),
+    }
+}
+
+/// The statement whose verb stands at `verb`.
+fn dml(tokens: &[Token], verb: usize) -> Kind {
+    let target = target(&tokens[verb..]);
+    let returning =
+        top_level(tokens).any(|(at, word)| at > verb && word.keyword == Keyword::RETURNING);
+    let parameters = tokens.iter().filter_map(parameter).max().unwrap_or(0);
+    target.map_or(Kind::Unknown, |target| {
+        Kind::Dml(Dml {
+            returning,
+            parameters,
+            target,
+        })
+    })
+}
+
+/// The relation behind `INSERT INTO`, `UPDATE [ONLY]`, `DELETE FROM [ONLY]`.
+fn target(tokens: &[Token]) -> Option<String> {
+    let mut rest = tokens.iter().skip(1).skip_while(|token| {
+        unquoted(token).is_some_and(|word| {
+            matches!(word.keyword, Keyword::INTO | Keyword::FROM | Keyword::ONLY)
+        }) || **token == Token::LParen
+    });
+    let mut name = name(rest.next()?)?;
+    while rest.next() == Some(&Token::Period) {
+        name = self::name(rest.next()?)?;
+    }
+    Some(name)
+}
+
+/// A statement that starts with `WITH`: its verb is the first one outside parentheses that is not the
+/// name of a common table expression.
+fn with(tokens: &[Token]) -> Kind {
+    let verb = top_level(tokens).find(|(at, word)| {
+        let named = at.checked_sub(1).and_then(|before| tokens.get(before));
+        let named = match named {
+            Some(Token::Comma) => true,
+            Some(token) => unquoted(token)
+                .is_some_and(|word| matches!(word.keyword, Keyword::WITH | Keyword::RECURSIVE)),
+            None => false,
+        };
+        !named
+            && matches!(
+                word.keyword,
+                Keyword::INSERT
+                    | Keyword::UPDATE
+                    | Keyword::DELETE
+                    | Keyword::MERGE
+                    | Keyword::SELECT
+                    | Keyword::VALUES
+                    | Keyword::TABLE
+            )
+    });
+    match verb {
+        Some((at, word)) => match word.keyword {
+            Keyword::INSERT | Keyword::UPDATE | Keyword::DELETE => dml(tokens, at),
+            Keyword::MERGE => Kind::Write,
+            _ if modifies(tokens) => Kind::Write,
+            _ => query(tokens),
+        },
+        None => Kind::Unknown,
+    }
+}
+
+/// Whether a `WITH` holds a data-modifying statement. `UPDATE` is also a lock (`FOR UPDATE`, `FOR NO
+/// KEY UPDATE`); what else looks like one errs on the safe side.
+fn modifies(tokens: &[Token]) -> bool {
+    tokens.iter().enumerate().any(|(at, token)| {
+        let Some(word) = unquoted(token) else {
+            return false;
+        };
+        let before = at
+            .checked_sub(1)
+            .and_then(|before| unquoted(&tokens[before]))
+            .map(|word| word.keyword);
+        match word.keyword {
+            Keyword::INSERT | Keyword::DELETE | Keyword::MERGE => true,
+            Keyword::UPDATE => !matches!(before, Some(Keyword::FOR | Keyword::KEY)),
+            _ => false,
+        }
+    })
+}
+
+/// `SELECT`, `VALUES`, `TABLE`: a read, unless it makes a table or calls a function that may write.
+fn query(tokens: &[Token]) -> Kind {
+    if top_level(tokens).any(|(_, word)| word.keyword == Keyword::INTO) {
+        return Kind::Write;
+    }
+    let calls = tokens.windows(2).enumerate().any(|(at, pair)| {
+        let [Token::Word(word), Token::LParen] = pair else {
+            return false;
+        };
+        let qualified = at.checked_sub(1).map(|before| &tokens[before]) == Some(&Token::Period);
+        qualified || !HARMLESS.iter().any(|name| is(word, name))
+    });
+    if calls { Kind::Unknown } else { Kind::Read }
+}
+
+/// What stands before a parenthesis in a query and writes nothing: syntax, and the functions in most
+/// queries. One that is missing here costs a transaction that only reads one more statement in its
+/// `COMMIT`.
+const HARMLESS: &[&str] = &[
+    "ALL",
+    "AND",
+    "ANY",
+    "ARRAY",
+    "AS",
+    "AVG",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "COALESCE",
+    "COUNT",
+    "DISTINCT",
+    "ELSE",
+    "EXCEPT",
+    "EXISTS",
+    "EXTRACT",
+    "FILTER",
+    "FROM",
+    "GREATEST",
+    "HAVING",
+    "IN",
+    "INTERSECT",
+    "IS",
+    "JOIN",
+    "LATERAL",
+    "LEAST",
+    "LIKE",
+    "LIMIT",
+    "LOWER",
+    "MATERIALIZED",
+    "MAX",
+    "MIN",
+    "NOT",
+    "NOW",
+    "NULLIF",
+    "NUMERIC",
+    "OFFSET",
+    "ON",
+    "OR",
+    "OVER",
+    "ROW",
+    "SELECT",
+    "SOME",
+    "SUM",
+    "THEN",
+    "UNION",
+    "UPPER",
+    "USING",
+    "VALUES",
+    "VARCHAR",
+    "WHEN",
+    "WHERE",
+];
+
+fn copy(tokens: &[Token]) -> Kind {
+    if top_level(tokens).any(|(_, word)| word.keyword == Keyword::FROM) {
+        Kind::Write
+    } else {
+        Kind::Read
+    }
+}
+
+fn control(tokens: &[Token]) -> Option<Control> {
+    let words: Vec<&Word> = tokens.iter().map_while(word).collect();
+    let mut keywords: Vec<String> = words
+        .iter()
+        .map(|word| word.value.to_ascii_uppercase())
+        .collect();
+    // Noise, except as the name of a savepoint.
+    if keywords.len() > 1
+        && matches!(keywords[1].as_str(), "WORK" | "TRANSACTION")
+        && !matches!(keywords[0].as_str(), "SAVEPOINT" | "RELEASE")
+    {
+        keywords.remove(1);
+    }
+    let keywords: Vec<&str> = keywords.iter().map(String::as_str).collect();
+    let last = || words.last().map(|word| folded(word));
+    match *keywords.as_slice() {
+        ["BEGIN" | "START", ..] => Some(Control::Begin),
+        ["COMMIT" | "END"] | ["COMMIT" | "END", "AND", "NO", "CHAIN"] => Some(Control::Commit),
+        ["COMMIT" | "END", "AND", "CHAIN"] => Some(Control::CommitAndChain),
+        // With the literal that follows, which is no word. `PREPARE name AS …` is another statement.
+        ["PREPARE"] => Some(Control::Prepare),
+        ["ROLLBACK" | "ABORT"] | ["ROLLBACK" | "ABORT", "AND", "NO", "CHAIN"] => {
+            Some(Control::Rollback)
+        }
+        ["ROLLBACK" | "ABORT", "AND", "CHAIN"] => Some(Control::RollbackAndChain),
+        ["SAVEPOINT", _] => last().map(Control::Savepoint),
+        ["RELEASE", _] | ["RELEASE", "SAVEPOINT", _] => last().map(Control::Release),
+        ["ROLLBACK", "TO", _] | ["ROLLBACK", "TO", "SAVEPOINT", _] => {
+            last().map(Control::RollbackTo)
+        }
+        _ => None,
+    }
+}
+
+/// The unquoted words outside parentheses, each with its place among all tokens.
+fn top_level(tokens: &[Token]) -> impl Iterator<Item = (usize, &Word)> {
+    let mut depth = 0_i32;
+    tokens.iter().enumerate().filter_map(move |(at, token)| {
+        match token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        unquoted(token)
+            .filter(|_| depth == 0)
+            .map(|word| (at, word))
+    })
+}
+
+fn parameter(token: &Token) -> Option<u32> {
+    let Token::Placeholder(placeholder) = token else {
+        return None;
+    };
+    let digits = placeholder.strip_prefix('$')?;
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
+fn word(token: &Token) -> Option<&Word> {
+    match token {
+        Token::Word(word) => Some(word),
+        _ => None,
+    }
+}
+
+fn unquoted(token: &Token) -> Option<&Word> {
+    word(token).filter(|word| word.quote_style.is_none())
+}
+
+fn name(token: &Token) -> Option<String> {
+    word(token).map(folded)
+}
+
+/// A name as the server folds it.
+fn folded(word: &Word) -> String {
+    match word.quote_style {
+        Some(_) => word.value.clone(),
+        None => word.value.to_ascii_lowercase(),
+    }
+}
+
+fn is(word: &Word, name: &str) -> bool {
+    word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! The parts of diesel's query interface that it implements once per connection.
+
+use std::sync::Arc;
+
+use diesel::associations::HasTable;
+use diesel::connection::SimpleConnection;
+use diesel::dsl::Update;
+use diesel::expression::{MixedAggregates, ValidGrouping, is_aggregate};
+use diesel::pg::{CopyFromQuery, PgConnection};
+use diesel::prelude::*;
+use diesel::query_builder::{AsChangeset, IntoUpdateTarget};
+use diesel::query_dsl::UpdateAndFetchResults;
+use diesel::query_dsl::methods::LoadQuery;
+use diesel::result::{Error, QueryResult};
+
+use super::BemiConnection;
+use crate::connection::plan::{Enclosing, Plan};
+use crate::connection::statement::{Kind, Statement};
+
+impl<'b, Changes, Output> UpdateAndFetchResults<Changes, Output> for BemiConnection
+where
+    Changes: Copy + AsChangeset<Target = <Changes as HasTable>::Table> + IntoUpdateTarget,
+    Update<Changes, Changes>: LoadQuery<'b, BemiConnection, Output>,
+    <Changes::Table as Table>::AllColumns: ValidGrouping<()>,
+    <<Changes::Table as Table>::AllColumns as ValidGrouping<()>>::IsAggregate:
+        MixedAggregates<is_aggregate::No, Output = is_aggregate::No>,
+{
+    fn update_and_fetch(&mut self, changeset: Changes) -> QueryResult<Output> {
+        diesel::update(changeset).set(changeset).get_result(self)
+    }
+}
+
+impl<T, A> ExecuteCopyFromDsl<BemiConnection> for CopyFromQuery<T, A>
+where
+    Self: ExecuteCopyFromDsl<PgConnection>,
+    <Self as ExecuteCopyFromDsl<PgConnection>>::Error: From<Error>,
+{
+    type Error = <Self as ExecuteCopyFromDsl<PgConnection>>::Error;
+
+    fn execute(self, connection: &mut BemiConnection) -> Result<usize, Self::Error> {
+        connection.recover();
+        let statement = Some(Arc::new(Statement {
+            kind: Kind::Write,
+            // Diesel builds it where only `PgConnection` can see it.
+            text: None,
+        }));
+        let result = match connection.plan_known(&statement, Enclosing::Possible) {
+            Plan::Enclose(begin) => connection.enclosed(&begin, |inner| self.execute(inner)),
+            Plan::Precede(sql) => match connection.inner.batch_execute(&sql) {
+                Ok(()) => self.execute(&mut connection.inner),
+                Err(error) => Err(error.into()),
+            },
+            Plan::Forward | Plan::Tag(_) => self.execute(&mut connection.inner),
+        };
+        // The error can be the application's own; either way the server has given the copy up.
+        match result {
+            Ok(_) => connection.session.transaction.succeeded(),
+            Err(_) => connection.session.transaction.failed(),
+        }
+        result
+    }
+}

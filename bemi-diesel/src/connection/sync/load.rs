@@ -1,0 +1,163 @@
+//! Loading rows through the wrapped `PgConnection`.
+
+use diesel::connection::{DefaultLoadingMode, LoadConnection, SimpleConnection};
+use diesel::expression::QueryMetadata;
+use diesel::pg::{Pg, PgConnection, PgRowByRowLoadingMode};
+use diesel::query_builder::{Query, QueryFragment, QueryId};
+use diesel::result::QueryResult;
+
+use super::BemiConnection;
+use crate::connection::plan::{Enclosing, Plan};
+use crate::connection::row::{Hidden, VisibleRow};
+use crate::connection::session::Session;
+use crate::connection::tagged::Tagged;
+
+type InnerCursor<'conn, 'query, Mode> =
+    <PgConnection as LoadConnection<Mode>>::Cursor<'conn, 'query>;
+type InnerRow<'conn, 'query, Mode> = <PgConnection as LoadConnection<Mode>>::Row<'conn, 'query>;
+
+/// The rows of a result that has arrived as a whole. As with diesel's own, several can be held at
+/// once: it does not borrow the connection.
+pub struct Rows {
+    inner: InnerCursor<'static, 'static, DefaultLoadingMode>,
+    hidden: Hidden,
+}
+
+impl Iterator for Rows {
+    type Item = QueryResult<VisibleRow<InnerRow<'static, 'static, DefaultLoadingMode>>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.inner.next()?;
+        Some(row.map(|row| self.hidden.row(row)))
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        let row = self.inner.nth(n)?;
+        Some(row.map(|row| self.hidden.row(row)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.inner.size_hint()
+    }
+
+    fn count(self) -> usize {
+        self.inner.count()
+    }
+}
+
+impl LoadConnection<DefaultLoadingMode> for BemiConnection {
+    type Cursor<'conn, 'query> = Rows;
+    type Row<'conn, 'query> = VisibleRow<InnerRow<'conn, 'query, DefaultLoadingMode>>;
+
+    fn load<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> QueryResult<Self::Cursor<'conn, 'query>>
+    where
+        T: Query + QueryFragment<Pg> + QueryId + 'query,
+        Pg: QueryMetadata<T::SqlType>,
+    {
+        let (plan, statement) = self.plan(&source, Enclosing::Possible);
+        let result = match plan {
+            Plan::Forward => whole(&mut self.inner, source),
+            Plan::Precede(sql) => self
+                .inner
+                .batch_execute(&sql)
+                .and_then(|()| whole(&mut self.inner, source)),
+            Plan::Enclose(begin) => self.enclosed(&begin, |inner| whole(inner, source)),
+            Plan::Tag(tag) => {
+                let tagged = Tagged::new(&source, tag);
+                let loaded = LoadConnection::<DefaultLoadingMode>::load(&mut self.inner, tagged);
+                match loaded {
+                    Ok(inner) => Ok(Rows {
+                        inner,
+                        hidden: Hidden::LastColumn,
+                    }),
+                    Err(error) if self.session.blames_tag(&error, &statement) => {
+                        whole(&mut self.inner, source)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        self.session.finish(&statement, result.as_ref().err());
+        result
+    }
+}
+
+/// Loads a statement that is sent as it is.
+fn whole<T>(inner: &mut PgConnection, source: T) -> QueryResult<Rows>
+where
+    T: Query + QueryFragment<Pg> + QueryId,
+    Pg: QueryMetadata<T::SqlType>,
+{
+    LoadConnection::<DefaultLoadingMode>::load(inner, source).map(|inner| Rows {
+        inner,
+        hidden: Hidden::Nothing,
+    })
+}
+
+/// The rows of a result while it arrives.
+pub struct ArrivingRows<'conn, 'query> {
+    inner: InnerCursor<'conn, 'query, PgRowByRowLoadingMode>,
+    hidden: Hidden,
+    session: &'conn mut Session,
+}
+
+impl<'conn, 'query> Iterator for ArrivingRows<'conn, 'query> {
+    type Item = QueryResult<VisibleRow<InnerRow<'conn, 'query, PgRowByRowLoadingMode>>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.inner.next()? {
+            Ok(row) => Some(Ok(self.hidden.row(row))),
+            Err(error) => {
+                self.session.finish(&None, Some(&error));
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
+    type Cursor<'conn, 'query> = ArrivingRows<'conn, 'query>;
+    type Row<'conn, 'query> = VisibleRow<InnerRow<'conn, 'query, PgRowByRowLoadingMode>>;
+
+    fn load<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> QueryResult<Self::Cursor<'conn, 'query>>
+    where
+        T: Query + QueryFragment<Pg> + QueryId + 'query,
+        Pg: QueryMetadata<T::SqlType>,
+    {
+        let (plan, statement) = self.plan(&source, Enclosing::Impossible);
+        let Self { inner, session } = self;
+        let result = match plan {
+            // `Enclose` is not planned here: the rows are read after this returns.
+            Plan::Forward | Plan::Enclose(_) => {
+                LoadConnection::<PgRowByRowLoadingMode>::load(inner, source)
+                    .map(|inner| (inner, Hidden::Nothing))
+            }
+            Plan::Precede(sql) => match inner.batch_execute(&sql) {
+                Ok(()) => LoadConnection::<PgRowByRowLoadingMode>::load(inner, source)
+                    .map(|inner| (inner, Hidden::Nothing)),
+                Err(error) => Err(error),
+            },
+            Plan::Tag(tag) => {
+                // The statement goes away with the result, so it cannot be sent again without the tag.
+                let tagged = Tagged::new(source, tag);
+                LoadConnection::<PgRowByRowLoadingMode>::load(inner, tagged)
+                    .map(|inner| (inner, Hidden::LastColumn))
+                    .inspect_err(|error| {
+                        session.blames_tag(error, &statement);
+                    })
+            }
+        };
+        session.finish(&statement, result.as_ref().err());
+        result.map(|(inner, hidden)| ArrivingRows {
+            inner,
+            hidden,
+            session,
+        })
+    }
+}
