@@ -90,9 +90,7 @@ async fn run<R: Send + 'static>(
     pool: Data<Pool>,
     work: impl FnOnce(&mut BemiConnection) -> QueryResult<R> + Send + 'static,
 ) -> Result<R> {
-    bemi_actix::block(move || {
-        let mut connection = pool.get().map_err(ErrorInternalServerError)?;
-        work(&mut connection).map_err(ErrorInternalServerError)
-    })
-    .await?
+    bemi_actix::block(move || -> anyhow::Result<R> { Ok(work(&mut *pool.get()?)?) })
+        .await?
+        .map_err(ErrorInternalServerError)
 }

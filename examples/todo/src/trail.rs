@@ -1,11 +1,10 @@
 //! What the audit trail says.
 
 use bemi_diesel::schema::changes;
-use bemi_diesel::{BemiConnection, Change, Lsn};
+use bemi_diesel::{BemiConnection, Change, JsonObject, Lsn};
 use comfy_table::{ContentArrangement, Table, presets};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use serde_json::{Map, Value};
 
 use crate::app::Pool;
 
@@ -52,21 +51,21 @@ pub(crate) fn table(changes: &[Change]) -> Table {
             change.primary_key.clone().unwrap_or_default(),
             change.table.to_string(),
             change.operation.to_string(),
-            lines(change.before.as_str()),
-            lines(change.after.as_str()),
-            lines(change.context.as_str()),
-            change.committed_at.to_string(),
+            lines(&change.before),
+            lines(&change.after),
+            lines(&change.context),
+            change.committed_at.format("%F %T%.6f").to_string(),
         ]);
     }
     table
 }
 
 /// The same object with a line for each member.
-fn lines(object: &str) -> String {
-    let members: Map<String, Value> = serde_json::from_str(object).unwrap_or_default();
-    let members: Vec<String> = members
+fn lines(object: &JsonObject) -> String {
+    let members = object.members().unwrap_or_default();
+    let lines: Vec<String> = members
         .iter()
-        .map(|(key, value)| format!("\"{key}\": {value}"))
+        .map(|(key, value)| format!("{key:?}: {value}"))
         .collect();
-    format!("{{{}}}", members.join(",\n "))
+    format!("{{{}}}", lines.join(",\n "))
 }
