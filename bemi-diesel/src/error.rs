@@ -107,6 +107,11 @@ pub enum ErrorKind {
         /// Everything before this is stored.
         stored: Lsn,
     },
+    /// The slot is new, and changes are stored through another one already.
+    OtherSlot {
+        /// The slot that they are stored through.
+        stored: String,
+    },
     /// The slot has moved past the last stored change: what lies between cannot be read any more.
     Gap {
         /// Everything before this is stored.
@@ -286,6 +291,13 @@ impl Error {
                 Retry::Never,
                 Some("`bemi setup --accept-gap` makes a new slot; what was committed in between stays missing".into()),
             ),
+            K::OtherSlot { stored } => (
+                Retry::Never,
+                say(format!(
+                    "go on with --slot {stored}; `bemi setup --accept-gap` changes over to the new one, and what was \
+                     committed since the last stored change stays missing"
+                )),
+            ),
             K::Gap { .. } => (
                 Retry::Never,
                 Some("`bemi setup --accept-gap` goes on from where the slot is; what lies between stays missing".into()),
@@ -369,6 +381,12 @@ impl fmt::Display for Error {
                 f,
                 "the replication slot {slot:?} is gone, and changes after {stored} with it"
             ),
+            K::OtherSlot { stored } => {
+                write!(
+                    f,
+                    "the changes of this database are stored through the replication slot {stored:?}"
+                )
+            }
             K::Gap { stored, slot } => write!(
                 f,
                 "the slot begins at {slot}, but only changes up to {stored} are stored"

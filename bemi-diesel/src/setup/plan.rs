@@ -56,9 +56,15 @@ impl<'a> Plan<'a> {
         let stored = store::progress(destination, source, database).await?;
         match (&plan.slot, stored) {
             (None, Some(stored)) if on_gap == OnGap::Refuse => {
-                Err(Error::new(ErrorKind::SlotLost {
-                    slot: settings.slot.clone(),
-                    stored: stored.flush_lsn,
+                Err(Error::new(if stored.slot == settings.slot {
+                    ErrorKind::SlotLost {
+                        slot: stored.slot,
+                        stored: stored.flush_lsn,
+                    }
+                } else {
+                    ErrorKind::OtherSlot {
+                        stored: stored.slot,
+                    }
                 }))
             }
             _ => Ok(plan),

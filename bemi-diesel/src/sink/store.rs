@@ -59,6 +59,8 @@ pub(crate) async fn drop(destination: &Connection) -> Result<bool, Error> {
 /// How far the trail of a source reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
+    /// The slot that it was read through.
+    pub(crate) slot: String,
     /// Everything committed in the source before this is stored.
     pub(crate) flush_lsn: Lsn,
     /// Changes and transactions stored since the first setup.
@@ -83,7 +85,7 @@ pub(crate) async fn progress(
         .client
         .query_opt(
             &format!(
-                "SELECT flush_lsn, changes, transactions, last_committed_at, updated_at \
+                "SELECT flush_lsn, changes, transactions, last_committed_at, updated_at, slot \
                  FROM {PROGRESS} WHERE source = $1 AND database = $2"
             ),
             &[&source, &database],
@@ -96,6 +98,7 @@ pub(crate) async fn progress(
         transactions: row.get(2),
         last_committed_at: row.get(3),
         updated_at: row.get(4),
+        slot: row.get(5),
     }))
 }
 

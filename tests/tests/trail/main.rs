@@ -1,0 +1,14 @@
+//! The whole path against real servers: a write, the log, the capture, and the row in `changes`.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that cannot go on ends"
+)]
+
+mod application;
+mod asynchronous;
+mod capture;
+mod context;
+mod rows;
+mod support;
