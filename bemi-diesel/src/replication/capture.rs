@@ -143,6 +143,7 @@ pub(crate) async fn start(
             status: status_sender,
             stopping,
             ready: Some(ready_sender),
+            moved: false,
         })
         .await
     };
@@ -150,7 +151,11 @@ pub(crate) async fn start(
     let thread = thread::Builder::new()
         .name("bemi-capture".to_owned())
         .spawn(move || {
-            tokio::runtime::Builder::new_current_thread()
+            // The server ends a connection that does not answer, so the connections get a thread beside
+            // the one that decodes: a row of a hundred megabytes takes it a second.
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .thread_name("bemi-connections")
                 .enable_all()
                 .build()
                 .map_err(failed("starting the capture's runtime"))?

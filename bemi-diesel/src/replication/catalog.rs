@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Row;
+use tokio_postgres::types::{PgLsn, ToSql};
 
+use crate::Lsn;
 use crate::error::Error;
 use crate::pgoutput::Relation;
 use crate::postgres::Connection;
+use crate::sink::store;
 use crate::stitch::Description;
 use crate::value::{ColumnType, builtin};
 
@@ -22,32 +25,106 @@ pub(super) async fn describe(
     source: &Connection,
     relation: &Relation,
 ) -> Result<Description, Error> {
-    let failed =
-        |error: tokio_postgres::Error| source.error("reading the source's catalog", &error);
-    let row = source
-        .client
-        .query_one(
-            "SELECT ARRAY(SELECT a.attname::text FROM pg_index i, \
-                          unnest(i.indkey) WITH ORDINALITY k (attnum, position) \
-                          JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum \
-                          WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts \
-                          ORDER BY k.position), \
-                    coalesce(obj_description($1, 'pg_class'), '') LIKE 'bemi:%'",
-            &[&relation.id.0],
-        )
-        .await
-        .map_err(failed)?;
+    let doing = "reading the source's catalog";
+    let sql = format!(
+        "SELECT {}, \
+                EXISTS (SELECT FROM pg_publication_rel r WHERE r.prrelid = $1 AND to_jsonb(r) ->> 'prattrs' IS NOT NULL), \
+                ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped)",
+        store::is_ours("$1")
+    );
+    let oid: [&(dyn ToSql + Sync); 1] = [&relation.id.0];
+    let query = source.client.query_one(&sql, &oid);
+    let row = source.answer(doing, query).await?;
+    let live: Vec<String> = if row.get(1) { Vec::new() } else { row.get(2) };
+    let query = source.client.query(
+        "SELECT a.attname::text, \
+                (SELECT count(*) FROM pg_attribute b WHERE b.attrelid = $1 AND b.attnum > 0 AND b.attnum < a.attnum \
+                 AND NOT b.attisdropped AND b.attgenerated = ''), \
+                (SELECT count(*) FROM pg_attribute b WHERE b.attrelid = $1 AND b.attnum > 0 AND b.attnum < a.attnum \
+                 AND b.attisdropped) \
+         FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, position) \
+         JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum \
+         WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position",
+        &oid,
+    );
+    let key = source.answer(doing, query).await?;
+    let primary_key = key.iter().map(|row| {
+        let count = |column| usize::try_from(row.get::<_, i64>(column)).unwrap_or_default();
+        KeyColumn {
+            name: row.get(0),
+            live_before: count(1),
+            dropped_before: count(2),
+        }
+        .name_then(relation, &live)
+    });
     let oids = relation.columns.iter().map(|column| column.type_oid);
-    let definitions = TypeDefinition::read(source, oids).await.map_err(failed)?;
+    let reading = TypeDefinition::read(source, oids);
+    let definitions = source.answer(doing, reading).await?;
     let types = definitions
         .keys()
         .map(|oid| (*oid, resolve(*oid, &definitions, 0)))
         .collect();
     Ok(Description {
-        primary_key: row.get(0),
-        tracked: !row.get::<_, bool>(1),
+        primary_key: primary_key.collect(),
+        tracked: !row.get::<_, bool>(0),
         types,
     })
+}
+
+/// A column of the primary key as it is now.
+struct KeyColumn {
+    name: String,
+    /// How many columns stand before it.
+    live_before: usize,
+    /// How many stood before it and have been dropped.
+    dropped_before: usize,
+}
+
+impl KeyColumn {
+    /// Its name in `relation`, which may be older than a renaming; `live` are the names of today.
+    ///
+    /// Columns keep their order for ever, so it stands behind as many as today, and behind at most those
+    /// that have been dropped since. A name that nobody answers to leaves the key unknown.
+    fn name_then(self, relation: &Relation, live: &[String]) -> String {
+        let columns = &relation.columns;
+        if columns.iter().any(|column| column.name == self.name) || live.is_empty() {
+            return self.name;
+        }
+        let mut candidates = columns
+            .iter()
+            .skip(self.live_before)
+            .take(self.dropped_before + 1)
+            .filter(|column| !live.contains(&column.name));
+        match (candidates.next(), candidates.next()) {
+            (Some(only), None) => only.name.clone(),
+            _ => self.name,
+        }
+    }
+}
+
+/// A walsender, as the server sees it.
+pub(super) struct Walsender {
+    /// It has nothing more to send now.
+    pub(super) idle: bool,
+    /// How far it has sent the log.
+    pub(super) sent: Lsn,
+}
+
+/// The walsender that serves `slot`; `None` if there is none.
+pub(super) async fn walsender(source: &Connection, slot: &str) -> Result<Option<Walsender>, Error> {
+    let slot: [&(dyn ToSql + Sync); 1] = [&slot];
+    let query = source.client.query_opt(
+        "SELECT coalesce(lower(a.wait_event) IN ('walsendermain', 'walsenderwaitforwal'), false), \
+                coalesce(r.sent_lsn, '0/0') \
+         FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid \
+         LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid WHERE s.slot_name = $1",
+        &slot,
+    );
+    let row = source.answer("asking for the walsender", query).await?;
+    Ok(row.map(|row| Walsender {
+        idle: row.get(0),
+        sent: Lsn::new(row.get::<_, PgLsn>(1).into()),
+    }))
 }
 
 /// A row of `pg_type`, as far as it matters for a value's text form.

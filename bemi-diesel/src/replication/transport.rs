@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use pgwire_replication::tls::rustls::{MaybeTlsStream, maybe_upgrade_to_tls};
 use pgwire_replication::{
     Lsn as WireLsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
@@ -44,40 +45,39 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Streams the publication's changes that were committed after `from`.
+    /// Streams the publication's changes that were committed after `from`, from one `host` of the URL.
     pub(crate) async fn start(
         endpoint: &Endpoint,
+        (host, port): (&Host, u16),
         slot: &str,
         publication: &str,
         from: Lsn,
     ) -> Result<Self, Error> {
-        let mut failure = None;
-        for (host, port) in endpoint.hosts() {
-            let config = configuration(endpoint, &host, port, slot, publication, from);
-            let connecting = async {
-                let mut client = ReplicationClient::connect(config).await?;
-                client.wait_started().await.map(|()| client)
-            };
-            match tokio::time::timeout(endpoint.connect_timeout(), connecting).await {
-                Ok(Ok(client)) => {
-                    return Ok(Self {
-                        client,
-                        endpoint: endpoint.to_string(),
-                        slot: slot.to_owned(),
-                    });
-                }
-                Ok(Err(error)) => {
-                    failure = Some(classify(error, endpoint.to_string(), slot, Phase::Starting));
-                }
-                Err(_) => {
-                    let kind = ErrorKind::Connect {
-                        endpoint: endpoint.to_string(),
-                    };
-                    failure = Some(Error::with_source(kind, "timed out"));
-                }
+        let config = configuration(endpoint, host, port, slot, publication, from);
+        let connecting = async {
+            let mut client = ReplicationClient::connect(config).await?;
+            client.wait_started().await.map(|()| client)
+        };
+        match tokio::time::timeout(endpoint.connect_timeout(), connecting).await {
+            Ok(Ok(client)) => Ok(Self {
+                client,
+                endpoint: endpoint.to_string(),
+                slot: slot.to_owned(),
+            }),
+            Ok(Err(error)) => Err(classify(error, endpoint.to_string(), slot, Phase::Starting)),
+            Err(_) => {
+                let kind = ErrorKind::Connect {
+                    endpoint: endpoint.to_string(),
+                };
+                Err(Error::with_source(kind, "timed out"))
             }
         }
-        Err(failure.unwrap_or_else(|| Error::configuration("the database URL names no host")))
+    }
+
+    /// The next event, if one has arrived.
+    pub(crate) fn try_recv(&mut self) -> Option<Result<Event, Error>> {
+        // Under tokio's budget for one turn a full buffer would look empty now and then.
+        tokio::task::unconstrained(self.recv()).now_or_never()
     }
 
     /// The next event. Nothing is lost when the returned future is dropped.

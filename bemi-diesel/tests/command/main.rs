@@ -9,5 +9,10 @@
 mod bad_input;
 mod changes;
 mod life;
+mod lost;
+mod network;
+mod own_tables;
+mod proxy;
+mod settings;
 mod setup;
 mod support;
