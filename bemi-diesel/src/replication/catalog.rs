@@ -26,80 +26,105 @@ pub(super) async fn describe(
     relation: &Relation,
 ) -> Result<Description, Error> {
     let doing = "reading the source's catalog";
+    let oid: [&(dyn ToSql + Sync); 1] = [&relation.id.0];
     let sql = format!(
         "SELECT {}, \
                 EXISTS (SELECT FROM pg_publication_rel r WHERE r.prrelid = $1 AND to_jsonb(r) ->> 'prattrs' IS NOT NULL), \
-                ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped)",
+                ARRAY(SELECT a.attname::text FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, position) \
+                      JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum \
+                      WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)",
         store::is_ours("$1")
     );
-    let oid: [&(dyn ToSql + Sync); 1] = [&relation.id.0];
     let query = source.client.query_one(&sql, &oid);
     let row = source.answer(doing, query).await?;
-    let live: Vec<String> = if row.get(1) { Vec::new() } else { row.get(2) };
+    let (ours, some_columns, key): (bool, bool, Vec<String>) = (row.get(0), row.get(1), row.get(2));
     let query = source.client.query(
-        "SELECT a.attname::text, \
-                (SELECT count(*) FROM pg_attribute b WHERE b.attrelid = $1 AND b.attnum > 0 AND b.attnum < a.attnum \
-                 AND NOT b.attisdropped AND b.attgenerated = ''), \
-                (SELECT count(*) FROM pg_attribute b WHERE b.attrelid = $1 AND b.attnum > 0 AND b.attnum < a.attnum \
-                 AND b.attisdropped) \
-         FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, position) \
-         JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum \
-         WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position",
+        "SELECT attname::text, attisdropped FROM pg_attribute \
+         WHERE attrelid = $1 AND attnum > 0 AND attgenerated = '' ORDER BY attnum",
         &oid,
     );
-    let key = source.answer(doing, query).await?;
-    let primary_key = key.iter().map(|row| {
-        let count = |column| usize::try_from(row.get::<_, i64>(column)).unwrap_or_default();
-        KeyColumn {
-            name: row.get(0),
-            live_before: count(1),
-            dropped_before: count(2),
-        }
-        .name_then(relation, &live)
-    });
+    let rows = source.answer(doing, query).await?;
+    let attributes: Vec<Attribute> = rows.iter().map(Attribute::from_row).collect();
+    // Which columns were published then is not known.
+    let attributes = if some_columns { &[] } else { &*attributes };
     let oids = relation.columns.iter().map(|column| column.type_oid);
-    let reading = TypeDefinition::read(source, oids);
-    let definitions = source.answer(doing, reading).await?;
+    let definitions = source
+        .answer(doing, TypeDefinition::read(source, oids))
+        .await?;
     let types = definitions
         .keys()
         .map(|oid| (*oid, resolve(*oid, &definitions, 0)))
         .collect();
     Ok(Description {
-        primary_key: primary_key.collect(),
-        tracked: !row.get::<_, bool>(0),
+        primary_key: key
+            .into_iter()
+            .map(|name| name_then(&name, relation, attributes).unwrap_or(name))
+            .collect(),
+        tracked: !ours,
         types,
     })
 }
 
-/// A column of the primary key as it is now.
-struct KeyColumn {
-    name: String,
-    /// How many columns stand before it.
-    live_before: usize,
-    /// How many stood before it and have been dropped.
-    dropped_before: usize,
+/// Whether one of the relation's types can be altered without a word in the log: a composite.
+pub(super) fn is_composed(description: &Description) -> bool {
+    description.types.values().any(ColumnType::is_composed)
 }
 
-impl KeyColumn {
-    /// Its name in `relation`, which may be older than a renaming; `live` are the names of today.
-    ///
-    /// Columns keep their order for ever, so it stands behind as many as today, and behind at most those
-    /// that have been dropped since. A name that nobody answers to leaves the key unknown.
-    fn name_then(self, relation: &Relation, live: &[String]) -> String {
-        let columns = &relation.columns;
-        if columns.iter().any(|column| column.name == self.name) || live.is_empty() {
-            return self.name;
-        }
-        let mut candidates = columns
-            .iter()
-            .skip(self.live_before)
-            .take(self.dropped_before + 1)
-            .filter(|column| !live.contains(&column.name));
-        match (candidates.next(), candidates.next()) {
-            (Some(only), None) => only.name.clone(),
-            _ => self.name,
+/// A row of `pg_attribute`. Columns keep their order for ever, the dropped ones their place.
+#[derive(Clone, Debug)]
+struct Attribute {
+    name: String,
+    dropped: bool,
+}
+
+impl Attribute {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            name: row.get(0),
+            dropped: row.get(1),
         }
     }
+}
+
+/// The name in `relation`, which may be older than a renaming, of the column that is called `name` now.
+/// `None` if it cannot be told from a column that has been dropped since.
+fn name_then(name: &str, relation: &Relation, attributes: &[Attribute]) -> Option<String> {
+    let then: Vec<&str> = relation
+        .columns
+        .iter()
+        .map(|column| &*column.name)
+        .collect();
+    let place_then = |attribute: &Attribute| {
+        let place = then.iter().position(|then| *then == attribute.name)?;
+        (!attribute.dropped).then_some(place)
+    };
+    if then.contains(&name) {
+        return Some(name.to_owned());
+    }
+    let at = attributes.iter().position(|now| now.name == name)?;
+    let (before, after) = (attributes.get(..at)?, attributes.get(at + 1..)?);
+    // The columns between those that are called the same are the same ones, then and now, except that
+    // some of the dropped ones had been dropped before.
+    let left = before.iter().rposition(|now| place_then(now).is_some());
+    let right = after.iter().position(|now| place_then(now).is_some());
+    let begin = left
+        .and_then(|left| place_then(&before[left]))
+        .map_or(0, |place| place + 1);
+    let end = right
+        .and_then(|right| place_then(&after[right]))
+        .unwrap_or(then.len());
+    let between = then.get(begin..end)?;
+    let before = before.get(left.map_or(0, |left| left + 1)..)?;
+    let after = after.get(..right.unwrap_or(after.len()))?;
+    let live = |attributes: &[Attribute]| attributes.iter().filter(|now| !now.dropped).count();
+    let place = if between.len() == before.len() + 1 + after.len() || live(before) == before.len() {
+        before.len()
+    } else if right.is_some() && between.len() == live(before) + 1 + live(after) {
+        live(before)
+    } else {
+        return None;
+    };
+    between.get(place).map(|name| (*name).to_owned())
 }
 
 /// A walsender, as the server sees it.
@@ -222,3 +247,6 @@ fn resolve(oid: u32, definitions: &HashMap<u32, TypeDefinition>, depth: u32) -> 
         Some(TypeDefinition::Text) | None => ColumnType::text(),
     }
 }
+
+#[cfg(test)]
+mod tests;

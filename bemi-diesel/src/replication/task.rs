@@ -1,5 +1,6 @@
 //! The loop that carries events from the transport to the sink. Decisions are made elsewhere.
 
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -11,7 +12,7 @@ use super::handle::{State, Status};
 use super::session::{self, Session, Silence};
 use super::transport::{Event, Transport, decode_error};
 use crate::error::{Error, ErrorKind};
-use crate::pgoutput::Message;
+use crate::pgoutput::{Message, Relation, RelationId};
 use crate::postgres::Connection;
 use crate::settings::Settings;
 use crate::setup::{Server, Slot};
@@ -160,6 +161,10 @@ struct Stream {
     stitcher: Stitcher,
     session: Session,
     silence: Silence,
+    /// The tables with columns of a composite type.
+    composed: HashMap<RelationId, Relation>,
+    /// Those of them that this transaction has looked at.
+    seen: HashSet<RelationId>,
 }
 
 impl Stream {
@@ -199,6 +204,8 @@ impl Stream {
             transport,
             stitcher: Stitcher::new(server.system_identifier, server.database.into()),
             session: Session::new(stored, Instant::now()),
+            composed: HashMap::new(),
+            seen: HashSet::new(),
             silence: Silence::new(settings.source.patience(), Instant::now()),
         })
     }
@@ -234,6 +241,27 @@ impl Stream {
         Ok(())
     }
 
+    /// The table with this identifier, if what was said of it may not hold any more.
+    fn unseen(&mut self, id: RelationId) -> Option<Relation> {
+        if self.composed.is_empty() || self.seen.contains(&id) {
+            return None;
+        }
+        self.composed.get(&id).cloned()
+    }
+
+    /// Tells the stitcher of a table. The server sends a table anew after it was altered, but not after
+    /// one of its types was: a table with composites is looked at in each transaction.
+    async fn describe(&mut self, relation: Relation) -> Result<(), Error> {
+        let description = catalog::describe(&self.source, &relation).await?;
+        self.composed.remove(&relation.id);
+        if catalog::is_composed(&description) {
+            self.seen.insert(relation.id);
+            self.composed.insert(relation.id, relation.clone());
+        }
+        self.stitcher.describe(relation, description);
+        Ok(())
+    }
+
     async fn handle(&mut self, event: Event, status: &watch::Sender<Status>) -> Result<(), Error> {
         self.silence.broken(Instant::now());
         match event {
@@ -241,10 +269,14 @@ impl Stream {
                 message: Message::Relation(relation),
                 ..
             } => {
-                let description = catalog::describe(&self.source, &relation).await?;
-                self.stitcher.describe(relation, description);
+                self.describe(relation).await?;
             }
             Event::Message { message, position } => {
+                if let Message::Begin(_) = message {
+                    self.seen.clear();
+                } else if let Some(relation) = message.relation().and_then(|id| self.unseen(id)) {
+                    self.describe(relation).await?;
+                }
                 let pushed = self.stitcher.push(message, position, Utc::now());
                 if let Some(transaction) = pushed.map_err(|error| decode_error(position, &error))? {
                     report_rejected(&transaction, status);
