@@ -271,12 +271,26 @@ impl Error {
         self.policy().0 == Retry::Later
     }
 
+    fn is_about_certificate(&self) -> bool {
+        let source = self.source.as_ref().map(ToString::to_string);
+        source.is_some_and(|text| text.contains("invalid peer certificate"))
+    }
+
     /// The one place that says what happens after an error.
     fn policy(&self) -> (Retry, Option<Cow<'static, str>>) {
         use ErrorKind as K;
         let say = |hint: String| Some(Cow::Owned(hint));
         match &self.kind {
             K::Configuration { .. } | K::Stopped | K::Io { .. } => (Retry::Never, None),
+            K::Connect { .. } if self.is_about_certificate() => (
+                Retry::Later,
+                Some(
+                    "the server's certificate must be of version 3, signed by a certificate in sslrootcert, not that \
+                     certificate itself, and for sslmode=verify-full name the host; sslmode=require without sslrootcert \
+                     encrypts without verifying it"
+                        .into(),
+                ),
+            ),
             K::Connect { .. } => (Retry::Later, Some("check that the server runs and that the host and port of the URL are right; `pg_isready` tells".into())),
             K::Refused { .. } => (Retry::Later, Some("check the role, the password and the database of the URL, and the server's pg_hba.conf".into())),
             K::Disconnected { .. } => (Retry::Later, None),

@@ -4,7 +4,6 @@ mod endpoint;
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, NoTls};
@@ -80,22 +79,9 @@ impl Connection {
     async fn open_host(endpoint: &Endpoint, host: &Host, port: u16) -> Result<Self, Error> {
         let config = endpoint.config_for(host, port);
         let connect_error = |error: &tokio_postgres::Error| classify_connect(endpoint, error);
-        let unreachable = |error: std::io::Error| {
-            Error::with_source(
-                ErrorKind::Connect {
-                    endpoint: endpoint.to_string(),
-                },
-                error,
-            )
-        };
         match host {
             Host::Tcp(name) if endpoint.ssl_mode() != SslMode::Disable => {
-                let tcp = TcpStream::connect((name.as_str(), port))
-                    .await
-                    .map_err(unreachable)?;
-                // Else a small packet waits until the one before it is acknowledged: 40 ms each time.
-                tcp.set_nodelay(true).map_err(unreachable)?;
-                let stream = transport::secure(tcp, name, endpoint).await?;
+                let stream = transport::connect(name, port, endpoint).await?;
                 let (client, driver) = config
                     .connect_raw(stream, NoTls)
                     .await
