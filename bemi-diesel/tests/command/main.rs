@@ -18,4 +18,5 @@ mod proxy;
 mod settings;
 mod setup;
 mod shapes;
+mod storm;
 mod support;
