@@ -27,6 +27,9 @@ pub struct Capture(());
 impl Capture {
     /// A capture of the database that `url` names (`postgres://role:password@host:port/database`, as
     /// libpq understands it, with `sslmode`, `sslrootcert`, `sslcert` and `sslkey`).
+    ///
+    /// A server that leaves a question without an answer for `tcp_user_timeout` milliseconds (30,000 by
+    /// default) counts as lost, and the capture connects anew.
     pub fn builder(url: impl Into<String>) -> CaptureBuilder {
         CaptureBuilder {
             url: url.into(),

@@ -274,6 +274,17 @@ impl<'a> Plan<'a> {
             .tables
             .is_empty()
             .then(|| "there is no table to track yet: run setup again when there is".to_owned());
-        keyless.chain(none)
+        let left_out = self
+            .publication
+            .iter()
+            .filter(|publication| !publication.leaves_out.is_empty())
+            .map(|publication| {
+                let left_out = publication.leaves_out.join(", ");
+                format!(
+                    "the publication {:?} leaves out {left_out}: they are not captured",
+                    self.settings.publication
+                )
+            });
+        keyless.chain(none).chain(left_out)
     }
 }

@@ -1,7 +1,7 @@
 //! What the source says about itself: its settings, our role, its tables, our slot and publication.
 
 use tokio_postgres::Row;
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
@@ -29,9 +29,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn read(source: &Connection) -> Result<Self, Error> {
-        let row = source
-            .client
-            .query_one(
+        let query = source.client.query_one(
                 // On Amazon RDS membership in a role takes the place of the attribute.
                 "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
                         current_setting('wal_level'), r.rolname::text, \
@@ -42,9 +40,10 @@ impl Server {
                         (SELECT system_identifier FROM pg_control_system()), current_database()::text \
                  FROM pg_roles r WHERE r.rolname = current_user",
                 &[],
-            )
-            .await
-            .map_err(|error| source.error("reading the server's settings", &error))?;
+            );
+        let row = source
+            .answer("reading the server's settings", query)
+            .await?;
         Ok(Self {
             version_number: row.get(0),
             version: row.get(1),
@@ -226,9 +225,8 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) async fn read(source: &Connection, name: &str) -> Result<Option<Self>, Error> {
-        let row = source
-            .client
-            .query_opt(
+        let name: [&(dyn ToSql + Sync); 1] = [&name];
+        let query = source.client.query_opt(
                 "SELECT slot_name::text, plugin::text, database::text, active_pid, confirmed_flush_lsn, wal_status, \
                         coalesce(pg_wal_lsn_diff(here, restart_lsn), 0)::bigint, \
                         coalesce(pg_wal_lsn_diff(here, confirmed_flush_lsn), 0)::bigint, here \
@@ -236,10 +234,9 @@ impl Slot {
                       LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                                            ELSE pg_current_wal_lsn() END AS here) position \
                  WHERE slot_name = $1",
-                &[&name],
-            )
-            .await
-            .map_err(|error| source.error("reading the replication slot", &error))?;
+                &name,
+            );
+        let row = source.answer("reading the replication slot", query).await?;
         Ok(row.map(|row| Self {
             name: row.get(0),
             plugin: row.get(1),
@@ -299,6 +296,8 @@ pub(crate) struct Publication {
     pub(crate) all_tables: bool,
     /// The tables that it names.
     pub(crate) tables: Vec<u32>,
+    /// What it leaves out: operations, rows, columns.
+    pub(crate) leaves_out: Vec<String>,
 }
 
 impl Publication {
@@ -306,7 +305,13 @@ impl Publication {
         let row = source
             .client
             .query_opt(
-                "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid) \
+                "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
+                        ARRAY(SELECT what FROM (VALUES (NOT p.pubinsert, 'inserts'), (NOT p.pubupdate, 'updates'), \
+                                  (NOT p.pubdelete, 'deletes'), (NOT p.pubtruncate, 'truncates')) v (missing, what) WHERE missing \
+                              UNION ALL SELECT 'rows of ' || r.prrelid::regclass FROM pg_publication_rel r \
+                                  WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prqual' IS NOT NULL \
+                              UNION ALL SELECT 'columns of ' || r.prrelid::regclass FROM pg_publication_rel r \
+                                  WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prattrs' IS NOT NULL) \
                  FROM pg_publication p WHERE p.pubname = $1",
                 &[&name],
             )
@@ -315,6 +320,7 @@ impl Publication {
         Ok(row.map(|row| Self {
             all_tables: row.get(0),
             tables: row.get(1),
+            leaves_out: row.get(2),
         }))
     }
 }

@@ -76,8 +76,9 @@ impl PostgresSink {
         slot: &str,
     ) -> Result<Self, Error> {
         let connection = Connection::open(endpoint).await?;
+        let locking = connection.client.batch_execute(LOCK_TIMEOUT);
         connection
-            .batch("preparing to store changes", LOCK_TIMEOUT)
+            .answer("preparing to store changes", locking)
             .await?;
         let progress = store::locked_progress(&connection, source, database).await?;
         if progress.slot != slot {

@@ -1,7 +1,7 @@
 //! bemi's own tables in the destination: making and dropping them, and the progress of each source.
 
 use chrono::{DateTime, Utc};
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::Lsn;
 use crate::error::{Error, ErrorKind};
@@ -109,17 +109,13 @@ async fn read_progress(
     if !exists(destination, PROGRESS).await? {
         return Ok(None);
     }
-    let row = destination
-        .client
-        .query_opt(
-            &format!(
-                "SELECT flush_lsn, changes, transactions, last_committed_at, updated_at, slot \
-                 FROM {PROGRESS} WHERE source = $1 AND database = $2 {lock}"
-            ),
-            &[&source, &database],
-        )
-        .await
-        .map_err(|error| destination.error("reading the progress", &error))?;
+    let sql = format!(
+        "SELECT flush_lsn, changes, transactions, last_committed_at, updated_at, slot \
+         FROM {PROGRESS} WHERE source = $1 AND database = $2 {lock}"
+    );
+    let binds: [&(dyn ToSql + Sync); 2] = [&source, &database];
+    let query = destination.client.query_opt(&sql, &binds);
+    let row = destination.answer("reading the progress", query).await?;
     Ok(row.map(|row| Progress {
         flush_lsn: Lsn::new(row.get::<_, PgLsn>(0).into()),
         changes: row.get(1),
@@ -236,10 +232,12 @@ pub(crate) async fn other_sources(destination: &Connection) -> Result<i64, Error
 }
 
 pub(crate) async fn exists(destination: &Connection, table: &str) -> Result<bool, Error> {
-    let row = destination
+    let binds: [&(dyn ToSql + Sync); 1] = [&table];
+    let query = destination
         .client
-        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table])
-        .await
-        .map_err(|error| destination.error("looking for bemi's tables", &error))?;
+        .query_one("SELECT to_regclass($1) IS NOT NULL", &binds);
+    let row = destination
+        .answer("looking for bemi's tables", query)
+        .await?;
     Ok(row.get(0))
 }

@@ -146,6 +146,15 @@ fn what_the_trail_refuses_is_told_without_values() {
         if told.ends_with("P0001") {
             // Somebody may be at work on the trigger: it is tried again.
             let said = capture.says("capture reconnects").join("\n");
+            // It streams, stores nothing, and fails again: each time it waits longer.
+            for _ in 0..3 {
+                capture.says("capture reconnects");
+            }
+            assert!(
+                told_after.elapsed().as_millis() >= 700,
+                "{:?}",
+                told_after.elapsed()
+            );
             assert!(said.contains(told.trim_start_matches("error: ")), "{said}");
             assert!(!said.contains("hunter2"), "{said}");
             capture.kill();
