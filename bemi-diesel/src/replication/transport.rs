@@ -22,8 +22,8 @@ use crate::{Lsn, Xid};
 /// drop log, which a fast shutdown waits for.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events read ahead of the consumer.
-const BUFFERED_EVENTS: usize = 1024;
+/// Events read ahead of the consumer: each can be a row of many megabytes.
+const BUFFERED_EVENTS: usize = 64;
 
 /// Session settings under which every value has the text form that the decoder expects.
 const OPTIONS: &str = "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 \

@@ -90,7 +90,7 @@ fn a_server_that_gives_up_on_silent_clients_after_a_second() {
     assert_eq!(shop.bemi(&["setup"]).code, 0);
     let mut capture = shop.capture();
     // Each image takes longer than a second to decode, here where nothing is optimized.
-    shop.sql("INSERT INTO todos (title) SELECT repeat('x', 80000000)");
+    shop.sql("INSERT INTO todos (title) SELECT repeat('x', 60000000)");
     shop.sql("UPDATE todos SET title = title || 'y'");
     shop.wait_until_stored(2);
     capture.signal(rustix::process::Signal::TERM);
@@ -99,5 +99,5 @@ fn a_server_that_gives_up_on_silent_clients_after_a_second() {
     assert!(!said.contains("reconnects"), "{said}");
     let lengths = "SELECT string_agg(concat(length(before ->> 'title'), '→', length(after ->> 'title')), ' ' \
                    ORDER BY commit_lsn) FROM changes";
-    assert_eq!(shop.value::<String>(lengths), "→80000000 80000000→80000001");
+    assert_eq!(shop.value::<String>(lengths), "→60000000 60000000→60000001");
 }
