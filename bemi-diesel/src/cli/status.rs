@@ -60,7 +60,13 @@ pub(super) async fn run(settings: &Settings, output: Output) -> Result<(), Error
         let missing = format!("the replication slot {:?}", settings.slot);
         Error::new(ErrorKind::NotSetUp { missing })
     })?;
-    slot.check(&server.database)?;
+    slot.check_database(&server.database)?;
+    if slot.is_lost() {
+        return Err(Error::new(ErrorKind::SlotLost {
+            slot: settings.slot.clone(),
+            stored: after.flush_lsn,
+        }));
+    }
     let lag_seconds = lag_seconds(&source, &slot, &after).await?;
     let document = Document {
         health: if slot.active_pid.is_some() {

@@ -22,7 +22,7 @@ use crate::stitch::{Stitcher, Transaction};
 /// How long a start waits for the slot of a predecessor that has just died.
 const SLOT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a stop waits for what is being stored.
+/// How long a stop waits for what is being stored, or asked.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Task {
@@ -106,11 +106,10 @@ impl Task {
         loop {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
             let mut event = stream.transport.try_recv();
-            let stored = tokio::select! {
-                biased;
-                stored = stream.store_due(event.is_some()) => stored?,
+            let storing = stream.store_due(event.is_some());
+            let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
                 // What it was storing is stored or is not: the next start will see.
-                () = stop_overdue(&mut stopping) => return Ok(()),
+                return Ok(());
             };
             if let Some(stored) = stored {
                 self.moved = true;
@@ -131,14 +130,17 @@ impl Task {
                     () = stream.sink.closed() => return Err(stream.sink.disconnected()),
                     event = stream.transport.recv() => Some(event),
                     () = sleep_until(idle), if idle.is_some() => None,
-                    () = sleep_until(Some(stream.silence.check_at())) => {
-                        stream.check_silence(&self.settings.slot).await?;
-                        None
-                    }
+                    () = sleep_until(Some(stream.silence.check_at())) => None,
                 };
             }
-            if let Some(event) = event {
-                stream.handle(event?, &self.status).await?;
+            let next = async {
+                match event {
+                    Some(event) => stream.handle(event?, &self.status).await,
+                    None => stream.check_silence(&self.settings.slot).await,
+                }
+            };
+            if unless_overdue(&mut stopping, next).await?.is_none() {
+                return Ok(());
             }
         }
     }
@@ -226,8 +228,11 @@ impl Stream {
         }))
     }
 
-    /// Asks the server whether something should have come.
+    /// Asks the server whether something should have come, if the silence is long.
     async fn check_silence(&mut self, slot: &str) -> Result<(), Error> {
+        if Instant::now() < self.silence.check_at() {
+            return Ok(());
+        }
         let Some(walsender) = catalog::walsender(&self.source, slot).await? else {
             return Err(self.source.silent());
         };
@@ -335,10 +340,20 @@ async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
     let _stop = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Like [`stop_requested`], but leaves time to finish.
-async fn stop_overdue(stopping: &mut watch::Receiver<bool>) {
-    stop_requested(stopping).await;
-    tokio::time::sleep(STOP_PATIENCE).await;
+/// The outcome of `work`; `None` when it goes on for too long after a stop was requested.
+async fn unless_overdue<T>(
+    stopping: &mut watch::Receiver<bool>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<Option<T>, Error> {
+    let overdue = async {
+        stop_requested(stopping).await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        biased;
+        outcome = work => outcome.map(Some),
+        () = overdue => Ok(None),
+    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

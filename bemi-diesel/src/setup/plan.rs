@@ -25,6 +25,8 @@ pub(super) struct Plan<'a> {
     slot: Option<Slot>,
     /// Everything that was committed before this is stored.
     stored: Option<Lsn>,
+    /// The slot that it was read from, where that is another one.
+    former_slot: Option<String>,
 }
 
 impl<'a> Plan<'a> {
@@ -40,6 +42,7 @@ impl<'a> Plan<'a> {
             settings,
             on_gap,
             stored: None,
+            former_slot: None,
             tables: tables.select(&Table::read_all(source).await?)?,
             publication: Publication::read(source, &settings.publication).await?,
             slot: Slot::read(source, &settings.slot).await?,
@@ -48,6 +51,10 @@ impl<'a> Plan<'a> {
         let (source, database) = (plan.server.system_identifier, &plan.server.database);
         let stored = store::progress(destination, source, database).await?;
         plan.stored = stored.as_ref().map(|stored| stored.flush_lsn);
+        plan.former_slot = stored
+            .as_ref()
+            .map(|stored| stored.slot.clone())
+            .filter(|slot| *slot != settings.slot);
         if let Some(slot) = &plan.slot {
             slot.check_database(database)?;
         }
@@ -285,6 +292,9 @@ impl<'a> Plan<'a> {
                     self.settings.publication
                 )
             });
-        keyless.chain(none).chain(left_out)
+        let former = self.former_slot.iter().map(|slot| {
+            format!("stays, and keeps the log from now on: replication slot {slot:?}, unless you drop it")
+        });
+        keyless.chain(none).chain(former).chain(left_out)
     }
 }

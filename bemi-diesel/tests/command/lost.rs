@@ -84,7 +84,7 @@ fn a_slot_that_lost_its_log_is_made_anew_when_asked() {
         "lost"
     );
     let help = "help: `bemi setup --accept-gap` makes a new slot; what was committed in between stays missing";
-    for call in ["run", "setup"] {
+    for call in ["run", "setup", "status"] {
         let outcome = shop.bemi(&[call]);
         assert_eq!(outcome.code, 1);
         let start = format!(
@@ -157,6 +157,11 @@ fn another_slot_never_takes_over_the_trail_in_silence() {
     let url = ["--database-url", shop.database.url(), "--slot", &second];
     let insisted = crate::support::bemi(&[&["setup", "--accept-gap"], &url[..]].concat());
     assert_eq!(insisted.code, 0, "{}", insisted.stderr);
+    let former = format!(
+        "note: stays, and keeps the log from now on: replication slot {:?}, unless you drop it",
+        shop.slot()
+    );
+    assert!(insisted.stderr.contains(&former), "{}", insisted.stderr);
     let _second = shop.capture_with(&["--slot", &second]);
     insert(&shop, "two");
     shop.wait_until_stored(2);

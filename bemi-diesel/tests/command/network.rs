@@ -132,7 +132,7 @@ fn a_stream_that_falls_silent_while_the_server_answers_is_given_up() {
     apart.insert("one");
     apart.shop.wait_until_stored(1);
     // The catalog's connection came before the stream's.
-    apart.source.fall_silent_from(1);
+    apart.source.fall_silent_on(1..usize::MAX);
     apart.insert("two");
     let said = capture.says("capture reconnects");
     assert!(
@@ -163,7 +163,7 @@ fn an_idle_source_is_not_taken_for_a_silent_one() {
 
 #[test]
 fn it_stops_when_asked_whatever_it_waits_for() {
-    // For the destination, which is silent; for its lock; for a source that is down.
+    // For the destination, which is silent; for its lock; for the catalog; for a source that is down.
     let ends = |mut capture: Capture| {
         let asked = Instant::now();
         capture.signal(Signal::TERM);
@@ -189,6 +189,14 @@ fn it_stops_when_asked_whatever_it_waits_for() {
             let mut client = Client::connect(apart.shop.trail().url(), NoTls).unwrap();
             let mut lock = client.transaction().unwrap();
             lock.batch_execute("LOCK TABLE changes").unwrap();
+            apart.insert("one");
+            ends(capture);
+        });
+        scope.spawn(|| {
+            let apart = Apart::set_up();
+            let capture = apart.capture(30_000);
+            // The stream brings a table that the catalog does not describe.
+            apart.source.fall_silent_on(0..1);
             apart.insert("one");
             ends(capture);
         });

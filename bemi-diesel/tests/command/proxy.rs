@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
@@ -22,8 +23,8 @@ struct State {
     open: Vec<TcpStream>,
     /// How many connections there were.
     made: usize,
-    /// What the server sends on connections from this one on is held back, but acknowledged.
-    silent_from: Option<usize>,
+    /// What the server sends on these connections is held back, but acknowledged.
+    silent: Range<usize>,
     /// Connections are closed as soon as they are made.
     down: bool,
     /// How many bytes from the server may still pass before every connection is cut.
@@ -64,12 +65,12 @@ impl Proxy {
 
     /// Holds back what the server sends, until [`restore`](Self::restore).
     pub(crate) fn fall_silent(&self) {
-        self.fall_silent_from(0);
+        self.fall_silent_on(0..usize::MAX);
     }
 
-    /// Holds back what the server sends on all connections but the first `count`.
-    pub(crate) fn fall_silent_from(&self, count: usize) {
-        self.network.state().silent_from = Some(count);
+    /// [Falls silent](Self::fall_silent) on some connections only, counted from the first one there was.
+    pub(crate) fn fall_silent_on(&self, connections: Range<usize>) {
+        self.network.state().silent = connections;
     }
 
     /// Cuts every connection, and those that are made until [`restore`](Self::restore).
@@ -82,7 +83,7 @@ impl Proxy {
     /// Works again.
     pub(crate) fn restore(&self) {
         let mut state = self.network.state();
-        (state.silent_from, state.down, state.allowance) = (None, false, None);
+        (state.silent, state.down, state.allowance) = (0..0, false, None);
         self.network.changed.notify_all();
     }
 }
@@ -141,9 +142,7 @@ impl Network {
     fn admits(&self, number: usize, bytes: usize) -> bool {
         let mut state = self
             .changed
-            .wait_while(self.state(), |state| {
-                state.silent_from.is_some_and(|from| number >= from)
-            })
+            .wait_while(self.state(), |state| state.silent.contains(&number))
             .unwrap();
         let Some(allowance) = &mut state.allowance else {
             return true;
