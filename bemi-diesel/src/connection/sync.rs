@@ -243,13 +243,17 @@ fn count<T>(inner: &mut PgConnection, query: Tagged<T>) -> QueryResult<usize>
 where
     T: QueryFragment<Pg> + QueryId,
 {
-    let rows = LoadConnection::<PgRowByRowLoadingMode>::load(inner, Counted(query))?;
+    let mut rows = LoadConnection::<PgRowByRowLoadingMode>::load(inner, Counted(query))?;
     let mut count = 0;
-    for row in rows {
+    for row in rows.by_ref() {
         row?;
         count += 1;
     }
-    Ok(count)
+    // What fails when the transaction ends, as deferred constraints do, comes behind the last row.
+    match rows.next() {
+        Some(Err(error)) => Err(error),
+        Some(Ok(_)) | None => Ok(count),
+    }
 }
 
 impl R2D2Connection for BemiConnection {
