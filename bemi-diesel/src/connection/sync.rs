@@ -67,6 +67,7 @@ pub struct BemiConnection {
 
 impl BemiConnection {
     /// Wraps a connection. See also [`Connection::establish`].
+    #[must_use]
     pub fn new(mut inner: PgConnection) -> Self {
         let status = AnsiTransactionManager::transaction_manager_status_mut(&mut inner);
         let in_transaction = matches!(status.transaction_depth(), Ok(Some(_)));
