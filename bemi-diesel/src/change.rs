@@ -14,7 +14,15 @@ use crate::{JsonObject, Lsn, Xid};
 ///
 /// `(source, commit_lsn, ordinal)` identifies it: several rows written by one `COPY` share a
 /// [`position`](Change::position), and transaction identifiers wrap around.
+///
+/// With diesel it is [`Queryable`](https://docs.rs/diesel/2/diesel/deserialize/trait.Queryable.html) and
+/// `Selectable` from `schema::changes`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(
+    any(feature = "sync", feature = "async"),
+    derive(diesel::Queryable, diesel::Selectable),
+    diesel(table_name = crate::schema::changes, check_for_backend(diesel::pg::Pg))
+)]
 pub struct Change {
     /// Identifier of the change: a UUIDv7 of its commit time, the same each time the change is read
     /// from the log.
@@ -22,10 +30,13 @@ pub struct Change {
     /// The system identifier of the cluster the change was read from.
     pub source: i64,
     /// The database the row lives in.
+    #[cfg_attr(any(feature = "sync", feature = "async"), diesel(deserialize_as = String))]
     pub database: Arc<str>,
     /// The schema the row lives in.
+    #[cfg_attr(any(feature = "sync", feature = "async"), diesel(deserialize_as = String))]
     pub schema: Arc<str>,
     /// The table the row lives in; for a row of a partition, the partition.
+    #[cfg_attr(any(feature = "sync", feature = "async"), diesel(deserialize_as = String, column_name = table_name))]
     pub table: Arc<str>,
     /// The row's primary key as text: one column gives its text, several give a JSON array of texts
     /// in the key's order, and a table without primary key gives `None`.
@@ -43,6 +54,7 @@ pub struct Change {
     /// When the change was read from the log, by the capture's clock.
     pub queued_at: DateTime<Utc>,
     /// When the change was stored, by the destination's clock: `None` until it is.
+    #[cfg_attr(any(feature = "sync", feature = "async"), diesel(deserialize_as = DateTime<Utc>))]
     pub created_at: Option<DateTime<Utc>>,
     /// The transaction in the source.
     pub transaction_id: Xid,
@@ -52,6 +64,7 @@ pub struct Change {
     /// the order in which they became visible.
     pub commit_lsn: Lsn,
     /// The change's place in its transaction, counted from 0.
+    #[cfg_attr(any(feature = "sync", feature = "async"), diesel(deserialize_as = crate::schema::Ordinal))]
     pub ordinal: u64,
 }
 
@@ -97,6 +110,10 @@ fn fnv1a(bytes: &[u8], hash: u64) -> u64 {
 /// What happened to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
+#[cfg_attr(
+    any(feature = "sync", feature = "async"),
+    derive(diesel::deserialize::FromSqlRow)
+)]
 #[non_exhaustive]
 pub enum Operation {
     /// It was inserted.

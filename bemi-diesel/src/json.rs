@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, MapAccess};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -21,6 +21,10 @@ use serde_json::value::RawValue;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    any(feature = "sync", feature = "async"),
+    derive(diesel::deserialize::FromSqlRow)
+)]
 pub struct JsonObject(Box<str>);
 
 impl JsonObject {
@@ -54,18 +58,56 @@ impl JsonObject {
             .all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\t' | b'\r' | b'\n'))
     }
 
+    /// The members in the order in which they stand, each value as its text.
+    ///
+    /// A row's columns stand in the order that `jsonb` gives them: shorter names first, then by their
+    /// bytes.
+    ///
+    /// # Errors
+    ///
+    /// Never for an object that a database gave.
+    pub fn members(&self) -> serde_json::Result<Vec<(String, Box<RawValue>)>> {
+        serde_json::from_str::<Members>(&self.0).map(|Members(members)| members)
+    }
+
     /// The member `key`, or `None` where there is none.
     ///
     /// # Errors
     ///
     /// When the member does not fit `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> serde_json::Result<Option<T>> {
-        let members: std::collections::HashMap<String, Box<RawValue>> =
-            serde_json::from_str(&self.0)?;
-        members
-            .get(key)
-            .map(|value| serde_json::from_str(value.get()))
+        self.members()?
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| serde_json::from_str(value.get()))
             .transpose()
+    }
+}
+
+/// The members of an object in their order, which a map of the standard library would lose.
+struct Members(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
     }
 }
 

@@ -12,13 +12,23 @@ pub mod cli;
 #[cfg(any(feature = "sync", feature = "async"))]
 mod connection;
 mod context;
+#[cfg(feature = "capture")]
+mod error;
 mod json;
 mod lsn;
 #[cfg(feature = "capture")]
 mod pgoutput;
 #[cfg(feature = "capture")]
+mod postgres;
+#[cfg(feature = "capture")]
 mod replication;
+#[cfg(any(feature = "sync", feature = "async"))]
+pub mod schema;
 mod scope;
+#[cfg(feature = "capture")]
+mod settings;
+#[cfg(feature = "capture")]
+mod setup;
 #[cfg(feature = "capture")]
 mod sink;
 #[cfg(feature = "capture")]
@@ -32,9 +42,52 @@ pub use connection::BemiConnection;
 #[cfg(feature = "async")]
 pub use connection::{AsyncBemiConnection, AsyncTransactionBuilder};
 pub use context::{Context, MAX_MESSAGE_BYTES, PREFIX, RESERVED_MEMBER, SQL_MEMBER};
+#[cfg(feature = "capture")]
+pub use error::{Error, ErrorKind, ServerError};
 pub use json::JsonObject;
 pub use lsn::{Lsn, ParseLsnError, Xid};
+#[cfg(feature = "capture")]
+pub use replication::{Capture, CaptureBuilder, CaptureHandle, State, Status};
 pub use scope::{Scoped, SharedContext, current_context, scope, set_context, sync_scope};
+
+/// Sets members of the ambient context when the function starts.
+///
+/// It goes on any function with a body: free or method, `async` or not, above or below the route
+/// macros of actix-web. Each member is `key = value`. A key is an identifier, or a string when it
+/// holds other characters; `_bemi` is reserved. A value is any expression that implements
+/// [`serde::Serialize`], made of what the function can see when it starts: its arguments, destructured
+/// ones too, `self`, statics, calls.
+///
+/// ```
+/// use bemi_diesel::{Context, bemi_context, current_context, sync_scope};
+///
+/// struct User {
+///     id: i32,
+///     name: String,
+/// }
+///
+/// #[bemi_context(user_id = user.id, "user.name" = user.name, action = "rename")]
+/// fn rename(user: User, to: &str) -> User {
+///     // Every write from here on carries the three members.
+///     assert_eq!(current_context().and_then(|own| own.get("user_id").cloned()), Some(7.into()));
+///     User { name: to.into(), ..user }
+/// }
+///
+/// sync_scope(Context::new(), || rename(User { id: 7, name: "Ann".into() }, "Anna"));
+/// ```
+///
+/// The members are set into the one context that everything in the same [`scope`] shares, so they
+/// outlive the function: in an actix-web handler under `bemi_actix::BemiMiddleware` they cover the rest
+/// of the request. Outside every scope the function runs as if the attribute were not there, and no
+/// value is evaluated.
+///
+/// A value is borrowed and not consumed, so `title = todo.title` leaves `todo` whole for the body.
+/// An expression that consumes an argument itself, such as `id = path.into_inner()`, takes it from the
+/// body: write `id = *path`, or destructure the argument, as in `Json(todo): Json<CreateTodo>`.
+///
+/// In an `async` function the values are evaluated when its future is first polled.
+#[doc(inline)]
+pub use bemi_macros::bemi_context;
 
 /// What the code that `#[bemi_context]` writes calls. Not for people: it changes without notice.
 #[doc(hidden)]

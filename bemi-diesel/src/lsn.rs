@@ -22,6 +22,10 @@ use serde::{Deserialize, Serialize};
 /// [`pg_lsn`]: https://www.postgresql.org/docs/current/datatype-pg-lsn.html
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(
+    any(feature = "sync", feature = "async"),
+    derive(diesel::deserialize::FromSqlRow)
+)]
 pub struct Lsn(u64);
 
 impl Lsn {
@@ -116,6 +120,10 @@ impl FromStr for Lsn {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
+#[cfg_attr(
+    any(feature = "sync", feature = "async"),
+    derive(diesel::deserialize::FromSqlRow)
+)]
 pub struct Xid(u32);
 
 impl Xid {

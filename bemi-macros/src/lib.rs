@@ -1,1 +1,39 @@
-//! The `#[bemi_context]` attribute; use it through `bemi_diesel::bemi_context`.
+//! The `#[bemi_context]` attribute; use it through `bemi_diesel::bemi_context`, where it is
+//! documented.
+//!
+//! parse (`attr`, `function`) → check (`valid`) → write (`expand`). The code that it writes
+//! names only `::bemi_diesel::__private`, so this crate needs no other of bemi's.
+
+mod attr;
+mod expand;
+mod function;
+mod mistakes;
+mod valid;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro2::TokenStream;
+
+/// The code that the attribute writes names the crate `::bemi_diesel`, so that one keeps its name in
+/// `Cargo.toml`.
+#[proc_macro_attribute]
+pub fn bemi_context(
+    attribute: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    rewrite(attribute.into(), item.into()).into()
+}
+
+/// The function with its prologue; after a mistake the item as it was, with every mistake beside it,
+/// so that nobody sees a second error about a function that is missing.
+fn rewrite(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let mut mistakes = mistakes::Mistakes::default();
+    let members = attr::parse(attribute, &mut mistakes);
+    let function = function::parse(item.clone(), &mut mistakes);
+    valid::check(&members, function.as_ref(), &mut mistakes);
+    match (mistakes.into_compile_errors(), function) {
+        (None, Some(function)) => expand::expand(&members, &function),
+        (errors, _) => [Some(item), errors].into_iter().flatten().collect(),
+    }
+}

@@ -1,2 +1,5 @@
 //! The `bemi` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    bemi_diesel::cli::main()
+}

@@ -1,1 +1,137 @@
-//! The `bemi` command.
+//! The `bemi` command: what it takes, and where each call goes.
+
+mod changes;
+mod output;
+mod run;
+mod setup;
+mod status;
+mod teardown;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind as UsageErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use self::output::Output;
+use crate::error::Error;
+use crate::settings::{DEFAULT_NAME, Settings};
+
+/// A complete, context-aware audit trail of a PostgreSQL database.
+///
+/// bemi reads the write-ahead log, so it sees every change, also one made by direct SQL, and stores it
+/// with the application's context in one table, `changes`.
+///
+/// Begin with `bemi setup`, then keep `bemi run` running, and ask with `bemi changes`.
+#[derive(Parser)]
+#[command(name = "bemi", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+
+    /// Print one JSON document on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which database, and which slot and publication on it.
+#[derive(Args)]
+#[command(next_help_heading = "Connection")]
+struct ConnectionArgs {
+    /// The database to capture: `postgres://role:password@host:port/database`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "DATABASE_URL",
+        hide_env_values = true
+    )]
+    database_url: Option<String>,
+
+    /// The database that holds the table `changes` [default: the captured one].
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "BEMI_DESTINATION_URL",
+        hide_env_values = true
+    )]
+    destination_url: Option<String>,
+
+    /// The replication slot.
+    #[arg(long, global = true, value_name = "NAME", env = "BEMI_SLOT", default_value = DEFAULT_NAME)]
+    slot: String,
+
+    /// The publication.
+    #[arg(long, global = true, value_name = "NAME", env = "BEMI_PUBLICATION", default_value = DEFAULT_NAME)]
+    publication: String,
+}
+
+impl ConnectionArgs {
+    fn settings(&self) -> Result<Settings, Error> {
+        let Some(url) = &self.database_url else {
+            Cli::command()
+                .error(
+                    UsageErrorKind::MissingRequiredArgument,
+                    "no database to work on: give --database-url <URL>, or set DATABASE_URL",
+                )
+                .exit()
+        };
+        Settings::new(
+            url,
+            self.destination_url.as_deref(),
+            &self.slot,
+            &self.publication,
+        )
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prepare the database: the table `changes`, replica identities, publication and slot.
+    Setup(setup::SetupArgs),
+    /// Capture in the foreground until SIGTERM or Ctrl-C.
+    Run,
+    /// Tell how the capture is doing: slot, lag, last commit, rate.
+    Status,
+    /// List changes.
+    Changes(changes::ChangesArgs),
+    /// Remove everything that setup made, and say what stays.
+    Teardown(teardown::TeardownArgs),
+}
+
+/// Runs the command with the arguments of this process. Exit status: 0 done, 1 failed, 2 wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        let settings = cli.connection.settings()?;
+        match cli.command {
+            Command::Setup(args) => setup::run(&settings, args, output).await,
+            Command::Run => run::run(settings, output).await,
+            Command::Status => status::run(&settings, output).await,
+            Command::Changes(args) => changes::run(&settings, args, output).await,
+            Command::Teardown(args) => teardown::run(&settings, &args, output).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::print_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,18 @@
-//! The replication connection: slot, publication, progress and the task that reads.
+//! The capture: from the replication connection into the sink.
+//!
+//! `transport` reads, `stitch` turns messages into changes, `session` decides what is stored and
+//! acknowledged when, the sink stores; `task` only carries things from one to the next.
+
+mod capture;
+mod catalog;
+mod handle;
+mod session;
+mod task;
+pub(crate) mod transport;
+
+#[cfg(feature = "cli")]
+pub(crate) use capture::start;
+pub use capture::{Capture, CaptureBuilder};
+pub use handle::{CaptureHandle, State, Status};
+#[cfg(feature = "cli")]
+pub(crate) use task::Chain;

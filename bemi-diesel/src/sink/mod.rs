@@ -1,1 +1,4 @@
 //! Where changes are stored.
+
+pub(crate) mod postgres;
+pub(crate) mod store;

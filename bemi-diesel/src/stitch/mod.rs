@@ -1,1 +1,278 @@
 //! From decoded messages to changes with their contexts. Pure.
+//!
+//! The messages of a transaction go in one by one with [`Stitcher::push`]; its commit gives the whole
+//! [`Transaction`]. What is kept between transactions is the description of each table.
+//!
+//! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`].
+
+mod coverage;
+mod error;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::pgoutput::{
+    Begin, Commit, LogicalMessage, Message, OldTuple, Relation, RelationId, Tuple,
+};
+use crate::value::ColumnType;
+use crate::{Change, JsonObject, Lsn, Operation, PREFIX, Xid};
+
+use coverage::Coverage;
+use table::Table;
+
+#[cfg(test)]
+use coverage::RejectReason;
+pub(crate) use coverage::RejectedContext;
+pub(crate) use error::StitchError;
+
+/// What the source's catalog says about a table beyond its [`Relation`] message.
+#[derive(Clone, Debug)]
+pub(crate) struct Description {
+    /// Its rows become changes. Rows of other tables are passed over.
+    pub(crate) tracked: bool,
+    /// The columns of its primary key, in the key's order; empty if it has none. The message does not
+    /// tell: under `REPLICA IDENTITY FULL` every column is flagged as key.
+    pub(crate) primary_key: Vec<String>,
+    /// The types of its columns by their object identifiers; needed only for those that
+    /// [`builtin`](crate::value::builtin) does not know. A type that is nowhere is kept as text.
+    pub(crate) types: HashMap<u32, ColumnType>,
+}
+
+impl Default for Description {
+    /// Tracked, without primary key or types.
+    fn default() -> Self {
+        Self {
+            tracked: true,
+            primary_key: Vec::new(),
+            types: HashMap::new(),
+        }
+    }
+}
+
+/// A committed transaction with its changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transaction {
+    /// Its identifier in the source.
+    pub(crate) xid: Xid,
+    /// Where its commit record stands.
+    pub(crate) commit_lsn: Lsn,
+    /// Where its commit record ends: what to acknowledge once the changes are durable.
+    pub(crate) end_lsn: Lsn,
+    /// When it was committed, by the source's clock.
+    pub(crate) committed_at: DateTime<Utc>,
+    /// The changes of tracked tables in the order of the log; often none.
+    pub(crate) changes: Vec<Change>,
+    /// The messages under bemi's prefix that are no context.
+    pub(crate) rejected: Vec<RejectedContext>,
+}
+
+/// Puts the messages of one replication connection together.
+///
+/// After an error the stream makes no sense any more: drop the stitcher with the connection.
+#[derive(Debug)]
+pub(crate) struct Stitcher {
+    source: i64,
+    database: Arc<str>,
+    tables: HashMap<RelationId, Table>,
+    open: Option<Open>,
+}
+
+/// The transaction that is being read.
+#[derive(Debug)]
+struct Open {
+    begin: Begin,
+    changes: Vec<Change>,
+    coverage: Coverage,
+    rejected: Vec<RejectedContext>,
+}
+
+impl Stitcher {
+    /// A stitcher for a new connection to `database` in the cluster with the system identifier
+    /// `source`.
+    pub(crate) fn new(source: i64, database: Arc<str>) -> Self {
+        Self {
+            source,
+            database,
+            tables: HashMap::new(),
+            open: None,
+        }
+    }
+
+    /// Takes note of a table: on each [`Message::Relation`], before anything after it is pushed. What
+    /// was noted before under the same identifier is replaced.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "nobody has a use for them afterwards"
+    )]
+    pub(crate) fn describe(&mut self, relation: Relation, description: Description) {
+        let table = Table::new(&relation, &description);
+        self.tables.insert(relation.id, table);
+    }
+
+    /// Whether no transaction is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Takes the next message, whose record stands at `position` in the log and which was read at
+    /// `now`. A commit gives the transaction that it ends.
+    ///
+    /// A [`Message::Relation`] is for [`describe`](Stitcher::describe), which knows more; pushed here
+    /// it counts with the default [`Description`].
+    ///
+    /// # Errors
+    ///
+    /// When the messages are in an order that PostgreSQL does not send: the stream is broken.
+    pub(crate) fn push(
+        &mut self,
+        message: Message,
+        position: Lsn,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Transaction>, StitchError> {
+        match message {
+            Message::Begin(begin) => self.begin(begin)?,
+            Message::Commit(commit) => return self.commit(commit).map(Some),
+            Message::Relation(relation) => self.describe(relation, Description::default()),
+            Message::Origin | Message::Type => {}
+            Message::Insert { relation, new } => {
+                self.row(relation, position, now, Row::Insert(&new))?;
+            }
+            Message::Update { relation, old, new } => {
+                self.row(relation, position, now, Row::Update(old.as_ref(), &new))?;
+            }
+            Message::Delete { relation, old } => {
+                self.row(relation, position, now, Row::Delete(&old))?;
+            }
+            Message::Truncate { relations, .. } => {
+                for relation in relations {
+                    self.row(relation, position, now, Row::Truncate)?;
+                }
+            }
+            Message::LogicalMessage(message) => self.message(&message)?,
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, begin: Begin) -> Result<(), StitchError> {
+        if self.open.is_some() {
+            return Err(StitchError::NestedTransaction);
+        }
+        self.open = Some(Open {
+            begin,
+            changes: Vec::new(),
+            coverage: Coverage::default(),
+            rejected: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<Transaction, StitchError> {
+        let open = self.open.take().ok_or(StitchError::NoTransaction)?;
+        if open.begin.final_lsn != commit.commit_lsn {
+            return Err(StitchError::OtherCommit);
+        }
+        Ok(Transaction {
+            xid: open.begin.xid,
+            commit_lsn: commit.commit_lsn,
+            end_lsn: commit.end_lsn,
+            committed_at: commit.committed_at,
+            changes: open.changes,
+            rejected: open.rejected,
+        })
+    }
+
+    fn message(&mut self, message: &LogicalMessage) -> Result<(), StitchError> {
+        if !message.transactional || message.prefix != PREFIX {
+            return Ok(());
+        }
+        let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
+        if let Err(reason) = open.coverage.message(&message.content, &mut open.changes) {
+            open.rejected.push(RejectedContext {
+                lsn: message.lsn,
+                reason,
+            });
+        }
+        Ok(())
+    }
+
+    fn row(
+        &mut self,
+        relation: RelationId,
+        position: Lsn,
+        now: DateTime<Utc>,
+        row: Row<'_>,
+    ) -> Result<(), StitchError> {
+        let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
+        let table = self
+            .tables
+            .get(&relation)
+            .ok_or(StitchError::UnknownRelation(relation))?;
+        if !table.tracked {
+            open.coverage.passed_over();
+            return Ok(());
+        }
+        let (operation, before, after) = match row {
+            Row::Insert(new) => (
+                Operation::Create,
+                JsonObject::empty(),
+                table.after(new, None)?,
+            ),
+            Row::Update(old, new) => (
+                Operation::Update,
+                old.map_or_else(|| Ok(JsonObject::empty()), |old| table.before(old))?,
+                table.after(new, old)?,
+            ),
+            Row::Delete(old) => (Operation::Delete, table.before(old)?, JsonObject::empty()),
+            Row::Truncate => (
+                Operation::Truncate,
+                JsonObject::empty(),
+                JsonObject::empty(),
+            ),
+        };
+        let primary_key = match row {
+            Row::Insert(new) => table.primary_key(Some(new), None),
+            Row::Update(old, new) => table.primary_key(Some(new), old),
+            Row::Delete(old) => table.primary_key(None, Some(old)),
+            Row::Truncate => None,
+        };
+        let commit_lsn = open.begin.final_lsn;
+        let committed_at = open.begin.committed_at;
+        // A `usize` has at most 64 bits.
+        let ordinal = u64::try_from(open.changes.len()).unwrap_or(u64::MAX);
+        open.changes.push(Change {
+            id: Change::identifier(self.source, commit_lsn, ordinal, committed_at),
+            source: self.source,
+            database: Arc::clone(&self.database),
+            schema: Arc::clone(&table.schema),
+            table: Arc::clone(&table.name),
+            primary_key,
+            operation,
+            before,
+            after,
+            context: open.coverage.row(operation),
+            committed_at,
+            queued_at: now,
+            created_at: None,
+            transaction_id: open.begin.xid,
+            position,
+            commit_lsn,
+            ordinal,
+        });
+        Ok(())
+    }
+}
+
+/// What a message says about one row, or about all rows of a table.
+#[derive(Clone, Copy)]
+enum Row<'a> {
+    Insert(&'a Tuple),
+    Update(Option<&'a OldTuple>, &'a Tuple),
+    Delete(&'a OldTuple),
+    Truncate,
+}
+
+#[cfg(test)]
+mod tests;

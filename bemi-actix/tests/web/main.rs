@@ -1,0 +1,9 @@
+//! Requests and their contexts: through actix-web's own test services, and over the network.
+
+mod block;
+mod handlers;
+mod middleware;
+mod network;
+mod request_context;
+mod streams;
+mod support;

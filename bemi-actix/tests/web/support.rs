@@ -1,0 +1,25 @@
+use actix_web::HttpResponse;
+use actix_web::dev::ServiceRequest;
+use bemi_diesel::{Context, current_context};
+
+/// Answers with the ambient context, `null` where there is none.
+pub(crate) async fn echo() -> HttpResponse {
+    HttpResponse::Ok().json(current_context())
+}
+
+/// What `BemiMiddleware::new` takes in these tests: the query names the request.
+pub(crate) fn query(request: &ServiceRequest) -> Context {
+    Context::new().with("query", request.query_string())
+}
+
+/// The JSON that the app answers to `GET uri`.
+macro_rules! get {
+    ($app:expr, $uri:expr) => {{
+        let app = actix_web::test::init_service($app).await;
+        let request = actix_web::test::TestRequest::get().uri($uri).to_request();
+        let answer: serde_json::Value =
+            actix_web::test::call_and_read_body_json(&app, request).await;
+        answer
+    }};
+}
+pub(crate) use get;

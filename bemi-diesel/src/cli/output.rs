@@ -1,0 +1,100 @@
+//! What people and programs see.
+
+use std::io::{self, Write};
+
+use owo_colors::OwoColorize;
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind};
+use crate::replication::Chain;
+use crate::setup::Report;
+
+/// Where results go: one JSON document on standard output, or text for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    Json,
+    Text,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+}
+
+/// Prints `document` as JSON.
+pub(super) fn print_json(document: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(document).map_err(|error| {
+        Error::with_source(
+            ErrorKind::Io {
+                doing: "writing JSON",
+            },
+            error,
+        )
+    })?;
+    print_text(&text)
+}
+
+/// Prints a line on standard output. A reader that has seen enough (`| head`) is no failure.
+pub(super) fn print_text(text: &str) -> Result<(), Error> {
+    match writeln!(anstream::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::with_source(
+            ErrorKind::Io {
+                doing: "writing to standard output",
+            },
+            error,
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Prints what setup or teardown did.
+pub(super) fn print_report(report: &Report, output: Output) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        changed: Vec<&'a str>,
+        unchanged: Vec<&'a str>,
+        notes: &'a [String],
+    }
+    let steps = |changed| {
+        report
+            .steps
+            .iter()
+            .filter(move |step| step.changed == changed)
+            .map(|step| step.what.as_str())
+            .collect()
+    };
+    match output {
+        Output::Json => print_json(&Document {
+            changed: steps(true),
+            unchanged: steps(false),
+            notes: &report.notes,
+        }),
+        Output::Text => {
+            for step in &report.steps {
+                if step.changed {
+                    anstream::eprintln!("{} {}", "✔".green(), step.what);
+                } else {
+                    anstream::eprintln!("{} {}", "·".dimmed(), step.what.dimmed());
+                }
+            }
+            for note in &report.notes {
+                print_note(note);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Prints what the user should know.
+pub(super) fn print_note(note: &str) {
+    anstream::eprintln!("{} {note}", "note:".yellow().bold());
+}
+
+/// Prints an error with its causes, and what to do about it.
+pub(super) fn print_error(error: &Error) {
+    anstream::eprintln!("{} {}", "error:".red().bold(), Chain(error));
+    if let Some(hint) = error.hint() {
+        anstream::eprintln!("{} {hint}", "help:".cyan().bold());
+    }
+}

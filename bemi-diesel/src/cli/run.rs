@@ -1,0 +1,77 @@
+//! `bemi run`.
+
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::output::{self, Output};
+use crate::Lsn;
+use crate::error::{Error, ErrorKind};
+use crate::replication::{Status, start};
+use crate::settings::Settings;
+
+/// What the log shows unless `RUST_LOG` says otherwise.
+const LOG_FILTER: &str = "bemi_diesel=info";
+
+pub(super) async fn run(settings: Settings, output: Output) -> Result<(), Error> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+    let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .init();
+    let cannot_listen = |error| {
+        Error::with_source(
+            ErrorKind::Io {
+                doing: "listening for signals",
+            },
+            error,
+        )
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
+
+    let starting = start(settings, None);
+    let capture = tokio::select! {
+        capture = starting => capture?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = capture.ended() => return capture.finished().await,
+    }
+    let status = capture.stop().await?;
+    match output {
+        Output::Json => output::print_json(&Summary::from(&status)),
+        Output::Text => {
+            anstream::eprintln!(
+                "stopped after {} changes, all stored up to {}",
+                status.changes,
+                status.flush_lsn
+            );
+            Ok(())
+        }
+    }
+}
+
+/// What a run has done.
+#[derive(Serialize)]
+struct Summary {
+    changes: u64,
+    transactions: u64,
+    flush_lsn: String,
+}
+
+impl From<&Status> for Summary {
+    fn from(status: &Status) -> Self {
+        let lsn: Lsn = status.flush_lsn;
+        Self {
+            changes: status.changes,
+            transactions: status.transactions,
+            flush_lsn: lsn.to_string(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Starting a capture.
+
+use std::thread;
+
+use tokio::sync::{oneshot, watch};
+
+use super::handle::{CaptureHandle, Status};
+use super::task::{self, Task};
+use crate::error::{Error, ErrorKind};
+use crate::settings::{DEFAULT_NAME, Settings, Tables};
+use crate::setup::{OnGap, setup};
+
+/// The built-in capture: reads the write-ahead log of a database and fills the table `changes`.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), bemi_diesel::Error> {
+/// use bemi_diesel::Capture;
+///
+/// let capture = Capture::builder("postgres://app@localhost/shop").start().await?;
+/// // … serve …
+/// capture.shutdown().await
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Capture(());
+
+impl Capture {
+    /// A capture of the database that `url` names (`postgres://role:password@host:port/database`, as
+    /// libpq understands it, with `sslmode`, `sslrootcert`, `sslcert` and `sslkey`).
+    pub fn builder(url: impl Into<String>) -> CaptureBuilder {
+        CaptureBuilder {
+            url: url.into(),
+            destination: None,
+            slot: DEFAULT_NAME.to_owned(),
+            publication: DEFAULT_NAME.to_owned(),
+            setup: true,
+            tables: Tables::default(),
+        }
+    }
+}
+
+/// The settings of a capture. `Debug` hides the URLs, as they hold passwords.
+#[must_use = "a capture runs once it is started"]
+pub struct CaptureBuilder {
+    url: String,
+    destination: Option<String>,
+    slot: String,
+    publication: String,
+    setup: bool,
+    tables: Tables,
+}
+
+impl std::fmt::Debug for CaptureBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CaptureBuilder")
+            .field("slot", &self.slot)
+            .field("publication", &self.publication)
+            .field("setup", &self.setup)
+            .field("tables", &self.tables)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CaptureBuilder {
+    /// The database that holds the table `changes`. Defaults to the captured one.
+    pub fn destination(mut self, url: impl Into<String>) -> Self {
+        self.destination = Some(url.into());
+        self
+    }
+
+    /// The replication slot: lower-case letters, digits and underscores. Defaults to `bemi`.
+    pub fn slot(mut self, name: impl Into<String>) -> Self {
+        self.slot = name.into();
+        self
+    }
+
+    /// The publication. Defaults to `bemi`.
+    pub fn publication(mut self, name: impl Into<String>) -> Self {
+        self.publication = name.into();
+        self
+    }
+
+    /// Tracks these tables only, named as `table` (in every schema) or `schema.table`. Defaults to
+    /// every table that exists when the capture starts. Tables that are tracked already stay so.
+    pub fn tables<T: Into<String>>(mut self, tables: impl IntoIterator<Item = T>) -> Self {
+        self.tables.only = Some(tables.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Leaves these tables out, named like those of [`tables`](Self::tables). Defaults to none.
+    pub fn exclude<T: Into<String>>(mut self, tables: impl IntoIterator<Item = T>) -> Self {
+        self.tables
+            .exclude
+            .extend(tables.into_iter().map(Into::into));
+        self
+    }
+
+    /// Expects that `bemi setup` has been run, and changes nothing but the rows of `changes`: the role
+    /// then needs no more than `REPLICATION` and the rights on bemi's tables. By default the capture
+    /// makes what is missing.
+    pub fn without_setup(mut self) -> Self {
+        self.setup = false;
+        self
+    }
+
+    /// Starts the capture in a thread and runtime of its own, and returns once it reads the log: every
+    /// change that is committed from then on will be stored.
+    ///
+    /// It goes on until [`CaptureHandle::shutdown`], and reconnects by itself whenever a connection is
+    /// lost.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from reading the log now; [`Error::hint`] says what to do about it.
+    pub async fn start(self) -> Result<CaptureHandle, Error> {
+        let settings = Settings::new(
+            &self.url,
+            self.destination.as_deref(),
+            &self.slot,
+            &self.publication,
+        )?;
+        start(settings, self.setup.then_some(self.tables)).await
+    }
+}
+
+/// Starts a capture in a thread and runtime of its own, after setting `tables` up if there are any.
+pub(crate) async fn start(
+    settings: Settings,
+    tables: Option<Tables>,
+) -> Result<CaptureHandle, Error> {
+    let (status_sender, status) = watch::channel(Status::starting());
+    let (stop, stopping) = watch::channel(false);
+    let (ready_sender, ready) = oneshot::channel();
+    let work = async move {
+        if let Some(tables) = tables {
+            setup(&settings, &tables, OnGap::Refuse, |note| {
+                tracing::warn!("{note}");
+            })
+            .await?;
+        }
+        task::run(Task {
+            settings,
+            status: status_sender,
+            stopping,
+            ready: Some(ready_sender),
+        })
+        .await
+    };
+    let failed = |doing| move |error| Error::with_source(ErrorKind::Io { doing }, error);
+    let thread = thread::Builder::new()
+        .name("bemi-capture".to_owned())
+        .spawn(move || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(failed("starting the capture's runtime"))?
+                .block_on(work)
+        })
+        .map_err(failed("starting the capture's thread"))?;
+    let handle = CaptureHandle {
+        status,
+        stop,
+        thread: Some(thread),
+    };
+    match ready.await {
+        Ok(()) => Ok(handle),
+        // The thread has given up before it was ready, and knows why.
+        Err(_) => handle
+            .finished()
+            .await
+            .and(Err(Error::new(ErrorKind::Stopped))),
+    }
+}

@@ -1,0 +1,154 @@
+//! What the application holds of a running capture.
+
+use std::thread;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+
+use crate::Lsn;
+use crate::error::{Error, ErrorKind};
+
+/// A running capture. Dropping it asks the capture to stop; [`shutdown`](CaptureHandle::shutdown) also
+/// waits until it has.
+#[derive(Debug)]
+pub struct CaptureHandle {
+    pub(super) status: watch::Receiver<Status>,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) thread: Option<thread::JoinHandle<Result<(), Error>>>,
+}
+
+/// How a capture is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// What it is doing.
+    pub state: State,
+    /// Everything that was committed before this is stored.
+    pub captured_lsn: Lsn,
+    /// What the server has been told is stored, so that it may drop the log before it.
+    pub flush_lsn: Lsn,
+    /// When the last transaction that changed a tracked row was committed, of those stored since the
+    /// start.
+    pub last_committed_at: Option<DateTime<Utc>>,
+    /// Changes stored since the start.
+    pub changes: u64,
+    /// Transactions stored since the start.
+    pub transactions: u64,
+    /// Contexts that could not be attached since the start: not a JSON object, or over 1 MiB.
+    pub rejected_contexts: u64,
+    /// How often the connection was made anew since the start.
+    pub reconnects: u64,
+}
+
+/// What a capture is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// It connects for the first time.
+    Starting,
+    /// It reads the log.
+    Streaming,
+    /// It waits before it tries again; the text says what went wrong.
+    Reconnecting(String),
+    /// It was asked to stop, and has.
+    Stopped,
+    /// It met an error that waiting does not mend; the text says which.
+    Failed(String),
+}
+
+impl Status {
+    pub(super) fn starting() -> Self {
+        Self {
+            state: State::Starting,
+            captured_lsn: Lsn::ZERO,
+            flush_lsn: Lsn::ZERO,
+            last_committed_at: None,
+            changes: 0,
+            transactions: 0,
+            rejected_contexts: 0,
+            reconnects: 0,
+        }
+    }
+
+    /// Whether the capture has ended.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self.state, State::Stopped | State::Failed(_))
+    }
+}
+
+impl CaptureHandle {
+    /// Waits until every change that was committed before `lsn` is stored in `changes`.
+    ///
+    /// Take `lsn` from `pg_current_wal_insert_lsn()` after the commit to see one's own changes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] when the capture ends before that. While it reconnects, this waits; wrap
+    /// it in a timeout where that matters.
+    pub async fn wait_for(&self, lsn: Lsn) -> Result<(), Error> {
+        let mut status = self.status.clone();
+        let reached = status
+            .wait_for(|status| status.captured_lsn >= lsn || status.is_final())
+            .await;
+        match reached {
+            Ok(status) if status.captured_lsn >= lsn => Ok(()),
+            Ok(_) | Err(_) => Err(Error::new(ErrorKind::Stopped)),
+        }
+    }
+
+    /// How the capture is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Asks the capture to stop and waits until it has. What it has stored stays stored, and the next
+    /// start goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// The error that ended the capture, if one did before it was asked.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        self.stop.send_replace(true);
+        self.finished().await
+    }
+
+    /// [Stops](Self::shutdown) the capture and returns how far it came.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn stop(self) -> Result<Status, Error> {
+        let status = self.status.clone();
+        self.shutdown().await?;
+        Ok(status.borrow().clone())
+    }
+
+    /// Waits until the capture ends by itself, which only an error does that waiting cannot mend.
+    ///
+    /// # Errors
+    ///
+    /// That error.
+    pub async fn finished(mut self) -> Result<(), Error> {
+        self.ended().await;
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        thread.join().unwrap_or_else(|_panic| {
+            Err(Error::new(ErrorKind::Io {
+                doing: "the capture panicked",
+            }))
+        })
+    }
+
+    /// Waits until the capture has ended; [`finished`](Self::finished) tells why.
+    pub(crate) async fn ended(&self) {
+        // An error means that the thread is gone, which is as final.
+        let mut status = self.status.clone();
+        let _status = status.wait_for(Status::is_final).await;
+    }
+}
+
+impl Drop for CaptureHandle {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}

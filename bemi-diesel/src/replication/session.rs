@@ -1,0 +1,132 @@
+//! What is stored and acknowledged, and when. Pure: the clock is an argument.
+
+use std::time::{Duration, Instant};
+
+use crate::Lsn;
+use crate::error::ErrorKind;
+use crate::stitch::Transaction;
+
+/// A backlog is stored in transactions of about this many changes.
+const BATCH_CHANGES: usize = 10_000;
+
+/// A position that no change belongs to is stored after this long …
+const IDLE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// … or after this long when it has moved by [`BUSY_BYTES`], as by the storing of a large batch.
+const BUSY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// More log than storing a position writes: a few hundred bytes, after a checkpoint some pages of
+/// 8 KiB. Where the source is the destination too, storing would otherwise go round in circles.
+const BUSY_BYTES: u64 = 64 << 10;
+
+/// Where to begin, given what the slot offers and what is stored.
+///
+/// The stored position is the authority: the server may send a stored transaction again after a
+/// restart. It never falls behind the slot's by itself, as only what is stored is acknowledged.
+pub(crate) fn resume(slot: Lsn, stored: Lsn) -> Result<Lsn, ErrorKind> {
+    if stored < slot {
+        Err(ErrorKind::Gap { stored, slot })
+    } else {
+        Ok(stored)
+    }
+}
+
+/// Transactions to store, and the position that is stored with them.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) transactions: Vec<Transaction>,
+    pub(crate) flush_lsn: Lsn,
+}
+
+/// One replication stream's progress.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Read and not stored yet; none of them is empty.
+    pending: Vec<Transaction>,
+    pending_changes: usize,
+    /// Everything before this has been read.
+    read: Lsn,
+    /// Everything before this is stored.
+    flushed: Lsn,
+    flushed_at: Instant,
+    /// The server waits to hear that `read` is stored: it is shutting down.
+    urgent: bool,
+}
+
+impl Session {
+    pub(crate) fn new(stored: Lsn, now: Instant) -> Self {
+        Self {
+            pending: Vec::new(),
+            pending_changes: 0,
+            read: stored,
+            flushed: stored,
+            flushed_at: now,
+            urgent: false,
+        }
+    }
+
+    /// A transaction has been read.
+    pub(crate) fn transaction(&mut self, transaction: Transaction) {
+        if transaction.end_lsn <= self.flushed {
+            return;
+        }
+        self.read = self.read.max(transaction.end_lsn);
+        if !transaction.changes.is_empty() {
+            self.pending_changes += transaction.changes.len();
+            self.pending.push(transaction);
+        }
+    }
+
+    /// Between transactions, the server has sent all that was committed before `wal_end`.
+    pub(crate) fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
+        self.read = self.read.max(wal_end);
+        self.urgent |= reply_requested;
+    }
+
+    /// What to store now, if anything. `more` tells whether something further has arrived already:
+    /// a lone commit is stored at once, a backlog in batches.
+    pub(crate) fn due(&mut self, now: Instant, more: bool) -> Option<Batch> {
+        let due = if self.pending.is_empty() {
+            self.idle_deadline().is_some_and(|deadline| deadline <= now)
+        } else {
+            !more || self.pending_changes >= BATCH_CHANGES
+        };
+        due.then(|| {
+            self.pending_changes = 0;
+            self.urgent = false;
+            Batch {
+                transactions: std::mem::take(&mut self.pending),
+                flush_lsn: self.read,
+            }
+        })
+    }
+
+    /// When the position has to be stored although no change came; `None` while it has not moved.
+    pub(crate) fn idle_deadline(&self) -> Option<Instant> {
+        let patience = match self.read.as_u64() - self.flushed.as_u64() {
+            0 => return None,
+            _ if self.urgent => Duration::ZERO,
+            BUSY_BYTES.. => BUSY_INTERVAL,
+            _ => IDLE_INTERVAL,
+        };
+        Some(self.flushed_at + patience)
+    }
+
+    /// A batch is durable.
+    pub(crate) fn flushed(&mut self, flush_lsn: Lsn, now: Instant) {
+        self.flushed = flush_lsn;
+        self.flushed_at = now;
+    }
+
+    /// Everything that was committed before this is stored; what was not stored had nothing to store.
+    pub(crate) fn captured(&self) -> Lsn {
+        if self.pending.is_empty() {
+            self.read
+        } else {
+            self.flushed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

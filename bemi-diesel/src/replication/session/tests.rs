@@ -1,0 +1,126 @@
+use chrono::DateTime;
+
+use super::*;
+use crate::{Change, JsonObject, Operation, Xid};
+
+fn transaction(end_lsn: u64, changes: usize) -> Transaction {
+    let committed_at = DateTime::UNIX_EPOCH;
+    let change = Change {
+        id: uuid::Uuid::nil(),
+        source: 1,
+        database: "d".into(),
+        schema: "s".into(),
+        table: "t".into(),
+        primary_key: None,
+        operation: Operation::Create,
+        before: JsonObject::empty(),
+        after: JsonObject::empty(),
+        context: JsonObject::empty(),
+        committed_at,
+        queued_at: committed_at,
+        created_at: None,
+        transaction_id: Xid::new(1),
+        position: Lsn::new(end_lsn - 2),
+        commit_lsn: Lsn::new(end_lsn - 1),
+        ordinal: 0,
+    };
+    Transaction {
+        xid: Xid::new(1),
+        commit_lsn: Lsn::new(end_lsn - 1),
+        end_lsn: Lsn::new(end_lsn),
+        committed_at,
+        changes: vec![change; changes],
+        rejected: Vec::new(),
+    }
+}
+
+/// The ends of the due transactions, and the position stored with them.
+fn due(session: &mut Session, now: Instant, more: bool) -> Option<(Vec<u64>, u64)> {
+    session.due(now, more).map(|batch| {
+        let ends = batch
+            .transactions
+            .iter()
+            .map(|transaction| transaction.end_lsn.as_u64())
+            .collect();
+        (ends, batch.flush_lsn.as_u64())
+    })
+}
+
+#[test]
+fn a_slot_ahead_of_what_is_stored_is_a_gap() {
+    let (behind, ahead) = (Lsn::new(100), Lsn::new(200));
+    assert_eq!(resume(behind, ahead), Ok(ahead));
+    assert_eq!(resume(behind, behind), Ok(behind));
+    assert_eq!(
+        resume(ahead, behind),
+        Err(ErrorKind::Gap {
+            stored: behind,
+            slot: ahead
+        })
+    );
+}
+
+#[test]
+fn a_lone_commit_is_stored_at_once_and_a_backlog_in_batches() {
+    let now = Instant::now();
+    let mut session = Session::new(Lsn::new(100), now);
+    session.transaction(transaction(200, 1));
+    assert_eq!(session.captured(), Lsn::new(100));
+    assert_eq!(due(&mut session, now, true), None);
+    session.transaction(transaction(300, 1));
+    assert_eq!(due(&mut session, now, false), Some((vec![200, 300], 300)));
+    session.flushed(Lsn::new(300), now);
+    assert_eq!(session.captured(), Lsn::new(300));
+
+    session.transaction(transaction(400, BATCH_CHANGES));
+    assert_eq!(due(&mut session, now, true), Some((vec![400], 400)));
+}
+
+#[test]
+fn what_is_stored_already_is_not_stored_again() {
+    let now = Instant::now();
+    let mut session = Session::new(Lsn::new(300), now);
+    session.transaction(transaction(200, 1));
+    session.transaction(transaction(300, 1));
+    session.transaction(transaction(301, 1));
+    assert_eq!(due(&mut session, now, false), Some((vec![301], 301)));
+}
+
+#[test]
+fn a_position_without_changes_is_stored_now_and_then() {
+    let now = Instant::now();
+    let mut session = Session::new(Lsn::new(100), now);
+    assert_eq!(session.idle_deadline(), None);
+    session.keepalive(Lsn::new(200), false);
+    assert_eq!(session.captured(), Lsn::new(200));
+    assert_eq!(session.idle_deadline(), Some(now + IDLE_INTERVAL));
+    assert_eq!(due(&mut session, now, false), None);
+    let later = now + IDLE_INTERVAL;
+    assert_eq!(due(&mut session, later, true), Some((vec![], 200)));
+    session.flushed(Lsn::new(200), later);
+    assert_eq!(session.idle_deadline(), None);
+
+    session.transaction(transaction(200 + BUSY_BYTES, 0));
+    assert_eq!(session.idle_deadline(), Some(later + BUSY_INTERVAL));
+    assert_eq!(
+        due(&mut session, later + BUSY_INTERVAL, false),
+        Some((vec![], 200 + BUSY_BYTES))
+    );
+}
+
+#[test]
+fn a_server_that_waits_for_an_answer_gets_it_at_once() {
+    let now = Instant::now();
+    let mut session = Session::new(Lsn::new(100), now);
+    session.keepalive(Lsn::new(100), true);
+    assert_eq!(
+        due(&mut session, now, false),
+        None,
+        "there is nothing to store"
+    );
+    session.keepalive(Lsn::new(101), true);
+    assert_eq!(due(&mut session, now, false), Some((vec![], 101)));
+    session.flushed(Lsn::new(101), now);
+    session.keepalive(Lsn::new(102), false);
+    assert_eq!(due(&mut session, now, false), None);
+}

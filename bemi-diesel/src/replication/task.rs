@@ -1,0 +1,283 @@
+//! The loop that carries events from the transport to the sink. Decisions are made elsewhere.
+
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::Utc;
+use futures_util::FutureExt;
+use tokio::sync::{oneshot, watch};
+
+use super::catalog;
+use super::handle::{State, Status};
+use super::session::{self, Session};
+use super::transport::{Event, Transport, decode_error};
+use crate::error::{Error, ErrorKind};
+use crate::pgoutput::Message;
+use crate::postgres::Connection;
+use crate::settings::Settings;
+use crate::setup::{Server, Slot};
+use crate::sink::postgres::PostgresSink;
+use crate::stitch::{Stitcher, Transaction};
+
+/// How long a start waits for the slot of a predecessor that has just died.
+const SLOT_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct Task {
+    pub(super) settings: Settings,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) stopping: watch::Receiver<bool>,
+    /// Sent when the log is read for the first time.
+    pub(super) ready: Option<oneshot::Sender<()>>,
+}
+
+/// Captures until told to stop, or until an error comes that waiting does not mend.
+pub(super) async fn run(mut task: Task) -> Result<(), Error> {
+    let started = Instant::now();
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .with_jitter();
+    let mut delays = backoff.build();
+    loop {
+        let error = match task.stream().await {
+            Ok(()) => {
+                task.status
+                    .send_modify(|status| status.state = State::Stopped);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let starting = task.ready.is_some();
+        let patient = matches!(error.kind(), ErrorKind::SlotInUse { .. })
+            && started.elapsed() < SLOT_PATIENCE;
+        if !error.is_retryable() || starting && !patient {
+            if !starting {
+                // Whoever starts a capture is given the error; later there may be nobody who looks.
+                tracing::error!(error = %Chain(&error), "capture failed");
+            }
+            task.status
+                .send_modify(|status| status.state = State::Failed(Chain(&error).to_string()));
+            return Err(error);
+        }
+        let was_streaming = task.status.borrow().state == State::Streaming;
+        if was_streaming {
+            delays = backoff.build();
+        }
+        let delay = delays.next().unwrap_or_default();
+        if !starting {
+            tracing::warn!(error = %Chain(&error), ?delay, "capture reconnects");
+            task.status.send_modify(|status| {
+                status.state = State::Reconnecting(Chain(&error).to_string());
+                status.reconnects += u64::from(was_streaming);
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop_requested(&mut task.stopping) => {}
+        }
+    }
+}
+
+impl Task {
+    /// Connects and captures until told to stop, or until something fails.
+    async fn stream(&mut self) -> Result<(), Error> {
+        if *self.stopping.borrow() {
+            return Ok(());
+        }
+        let mut stream = Stream::open(&self.settings).await?;
+        if let Some(ready) = self.ready.take() {
+            let _whoever_started_us_may_be_gone = ready.send(());
+        }
+        tracing::info!(slot = self.settings.slot, lsn = %stream.session.captured(), "capture reads the log");
+        self.status.send_modify(|status| {
+            status.state = State::Streaming;
+            status.flush_lsn = stream.sink.flush_lsn();
+        });
+        loop {
+            // What has arrived already is taken first, so that a backlog is stored in large batches.
+            let mut event = stream.transport.recv().now_or_never();
+            if let Some(stored) = stream.store_due(event.is_some()).await? {
+                stored.count(&self.status);
+            }
+            self.report(&stream.session);
+            if event.is_none() {
+                let idle = stream.session.idle_deadline();
+                event = tokio::select! {
+                    biased;
+                    () = stop_requested(&mut self.stopping) => {
+                        stream.transport.stop().await;
+                        return Ok(());
+                    }
+                    // The server of the destination is going down. Should it be the source's as well, it
+                    // waits for us to leave.
+                    () = stream.sink.closed() => return Err(stream.sink.disconnected()),
+                    event = stream.transport.recv() => Some(event),
+                    () = sleep_until(idle), if idle.is_some() => None,
+                };
+            }
+            if let Some(event) = event {
+                stream.handle(event?, &self.status).await?;
+            }
+        }
+    }
+
+    fn report(&self, session: &Session) {
+        let captured = session.captured();
+        self.status.send_if_modified(|status| {
+            let advanced = status.captured_lsn < captured;
+            status.captured_lsn = status.captured_lsn.max(captured);
+            advanced
+        });
+    }
+}
+
+/// What one replication connection needs.
+struct Stream {
+    source: Connection,
+    sink: PostgresSink,
+    transport: Transport,
+    stitcher: Stitcher,
+    session: Session,
+}
+
+impl Stream {
+    async fn open(settings: &Settings) -> Result<Self, Error> {
+        let source = Connection::open(&settings.source).await?;
+        let server = Server::read(&source).await?;
+        server.check()?;
+        let sink = PostgresSink::open(
+            &settings.destination,
+            server.system_identifier,
+            &server.database,
+        )
+        .await?;
+        let stored = sink.flush_lsn();
+        let Some(slot) = Slot::read(&source, &settings.slot).await? else {
+            return Err(Error::new(ErrorKind::SlotLost {
+                slot: settings.slot.clone(),
+                stored,
+            }));
+        };
+        slot.check(&server.database)?;
+        let from = session::resume(slot.confirmed_flush_lsn, stored).map_err(Error::new)?;
+        let transport = Transport::start(
+            &settings.source,
+            &settings.slot,
+            &settings.publication,
+            from,
+        )
+        .await?;
+        Ok(Self {
+            source,
+            sink,
+            transport,
+            stitcher: Stitcher::new(server.system_identifier, server.database.into()),
+            session: Session::new(stored, Instant::now()),
+        })
+    }
+
+    /// Stores what the session says is due, and then acknowledges it.
+    async fn store_due(&mut self, more: bool) -> Result<Option<Stored>, Error> {
+        let Some(batch) = self.session.due(Instant::now(), more) else {
+            return Ok(None);
+        };
+        self.sink
+            .store(&batch.transactions, batch.flush_lsn)
+            .await?;
+        self.session.flushed(batch.flush_lsn, Instant::now());
+        self.transport.acknowledge(batch.flush_lsn);
+        Ok(Some(Stored {
+            transactions: batch.transactions,
+            flush_lsn: batch.flush_lsn,
+        }))
+    }
+
+    async fn handle(&mut self, event: Event, status: &watch::Sender<Status>) -> Result<(), Error> {
+        match event {
+            Event::Message {
+                message: Message::Relation(relation),
+                ..
+            } => {
+                let description = catalog::describe(&self.source, &relation).await?;
+                self.stitcher.describe(relation, description);
+            }
+            Event::Message { message, position } => {
+                let pushed = self.stitcher.push(message, position, Utc::now());
+                if let Some(transaction) = pushed.map_err(|error| decode_error(position, &error))? {
+                    report_rejected(&transaction, status);
+                    self.session.transaction(transaction);
+                }
+            }
+            Event::Keepalive {
+                wal_end,
+                reply_requested,
+            } if self.stitcher.is_idle() => {
+                self.session.keepalive(wal_end, reply_requested);
+            }
+            Event::Keepalive { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// A batch that is durable.
+struct Stored {
+    transactions: Vec<Transaction>,
+    flush_lsn: crate::Lsn,
+}
+
+impl Stored {
+    fn count(self, status: &watch::Sender<Status>) {
+        let changes: usize = self
+            .transactions
+            .iter()
+            .map(|transaction| transaction.changes.len())
+            .sum();
+        status.send_modify(|status| {
+            status.flush_lsn = self.flush_lsn;
+            status.changes += changes as u64;
+            status.transactions += self.transactions.len() as u64;
+            status.last_committed_at = self
+                .transactions
+                .last()
+                .map(|transaction| transaction.committed_at)
+                .or(status.last_committed_at);
+        });
+    }
+}
+
+fn report_rejected(transaction: &Transaction, status: &watch::Sender<Status>) {
+    for rejected in &transaction.rejected {
+        tracing::warn!(lsn = %rejected.lsn, reason = %rejected.reason, "a context could not be attached");
+    }
+    if !transaction.rejected.is_empty() {
+        status.send_modify(|status| status.rejected_contexts += transaction.rejected.len() as u64);
+    }
+}
+
+async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the handle is gone, which asks for the same.
+    let _stop = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
+        tokio::time::sleep_until(deadline.into()).await;
+    }
+}
+
+/// An error with its causes on one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

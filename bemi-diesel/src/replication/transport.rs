@@ -1,0 +1,343 @@
+//! The walsender connection. The only file that knows `pgwire-replication`.
+
+use std::time::Duration;
+
+use pgwire_replication::tls::rustls::{MaybeTlsStream, maybe_upgrade_to_tls};
+use pgwire_replication::{
+    Lsn as WireLsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
+    SslMode as WireSslMode, TlsConfig,
+};
+use tokio::net::TcpStream;
+use tokio_postgres::config::Host;
+
+use crate::error::{Error, ErrorKind, ServerError, quote_identifier};
+use crate::pgoutput::{self, Begin, Commit, LogicalMessage, Message};
+use crate::postgres::{Endpoint, SslMode};
+use crate::{Lsn, Xid};
+
+/// How often the server hears from us at least. It gives up on a client after `wal_sender_timeout`
+/// (60 s by default, and people set it to a few seconds); it also learns within this time that it may
+/// drop log, which a fast shutdown waits for.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Events read ahead of the consumer.
+const BUFFERED_EVENTS: usize = 1024;
+
+/// Session settings under which every value has the text form that the decoder expects.
+const OPTIONS: &str = "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 \
+                       -c bytea_output=hex -c statement_timeout=0 -c idle_session_timeout=0";
+
+/// What the server sends.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A message of the output plugin, and where in the log its record stands.
+    Message { message: Message, position: Lsn },
+    /// All that was committed before `wal_end` has been sent. A requested reply has been sent.
+    Keepalive { wal_end: Lsn, reply_requested: bool },
+}
+
+/// An open replication stream. Ends when it is dropped.
+pub(crate) struct Transport {
+    client: ReplicationClient,
+    endpoint: String,
+    slot: String,
+}
+
+impl Transport {
+    /// Streams the publication's changes that were committed after `from`.
+    pub(crate) async fn start(
+        endpoint: &Endpoint,
+        slot: &str,
+        publication: &str,
+        from: Lsn,
+    ) -> Result<Self, Error> {
+        let mut failure = None;
+        for (host, port) in endpoint.hosts() {
+            let config = configuration(endpoint, &host, port, slot, publication, from);
+            let connecting = async {
+                let mut client = ReplicationClient::connect(config).await?;
+                client.wait_started().await.map(|()| client)
+            };
+            match tokio::time::timeout(endpoint.connect_timeout(), connecting).await {
+                Ok(Ok(client)) => {
+                    return Ok(Self {
+                        client,
+                        endpoint: endpoint.to_string(),
+                        slot: slot.to_owned(),
+                    });
+                }
+                Ok(Err(error)) => {
+                    failure = Some(classify(error, endpoint.to_string(), slot, Phase::Starting));
+                }
+                Err(_) => {
+                    let kind = ErrorKind::Connect {
+                        endpoint: endpoint.to_string(),
+                    };
+                    failure = Some(Error::with_source(kind, "timed out"));
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::configuration("the database URL names no host")))
+    }
+
+    /// The next event. Nothing is lost when the returned future is dropped.
+    pub(crate) async fn recv(&mut self) -> Result<Event, Error> {
+        loop {
+            let event = match self.client.recv().await {
+                Ok(Some(event)) => event,
+                Ok(None) => {
+                    return Err(Error::new(ErrorKind::Disconnected {
+                        endpoint: self.endpoint.clone(),
+                    }));
+                }
+                Err(error) => {
+                    return Err(classify(
+                        error,
+                        self.endpoint.clone(),
+                        &self.slot,
+                        Phase::Streaming,
+                    ));
+                }
+            };
+            if let Some(event) = convert(event)? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Tells the server that everything before `lsn` is stored, so that it may drop the log.
+    pub(crate) fn acknowledge(&self, lsn: Lsn) {
+        self.client.update_applied_lsn(WireLsn(lsn.as_u64()));
+    }
+
+    /// Ends the stream in order.
+    pub(crate) async fn stop(mut self) {
+        // What the server thinks of our leaving changes nothing: all that matters is stored.
+        let _ended = tokio::time::timeout(Duration::from_secs(1), self.client.shutdown()).await;
+    }
+}
+
+/// Negotiates TLS on `tcp` as the endpoint's `sslmode` asks.
+pub(crate) async fn secure(
+    tcp: TcpStream,
+    host: &str,
+    endpoint: &Endpoint,
+) -> Result<MaybeTlsStream, Error> {
+    maybe_upgrade_to_tls(tcp, &tls(endpoint), host)
+        .await
+        .map_err(|error| {
+            Error::with_source(
+                ErrorKind::Connect {
+                    endpoint: endpoint.to_string(),
+                },
+                error,
+            )
+        })
+}
+
+fn tls(endpoint: &Endpoint) -> TlsConfig {
+    let mode = match endpoint.ssl_mode() {
+        SslMode::Disable => WireSslMode::Disable,
+        SslMode::Prefer => WireSslMode::Prefer,
+        // As libpq has it: with a root certificate at hand, `require` verifies the chain.
+        SslMode::Require if endpoint.ssl_root_cert.is_none() => WireSslMode::Require,
+        SslMode::Require | SslMode::VerifyCa => WireSslMode::VerifyCa,
+        SslMode::VerifyFull => WireSslMode::VerifyFull,
+    };
+    TlsConfig {
+        mode,
+        ca_pem_path: endpoint.ssl_root_cert.clone(),
+        sni_hostname: None,
+        client_cert_pem_path: endpoint.ssl_cert.clone(),
+        client_key_pem_path: endpoint.ssl_key.clone(),
+    }
+}
+
+fn configuration(
+    endpoint: &Endpoint,
+    host: &Host,
+    port: u16,
+    slot: &str,
+    publication: &str,
+    from: Lsn,
+) -> ReplicationConfig {
+    let password = String::from_utf8_lossy(endpoint.password()).into_owned();
+    // The server reads a list of identifiers here.
+    let publication = quote_identifier(publication);
+    let mut config = match host {
+        Host::Tcp(name) => ReplicationConfig::new(
+            name,
+            endpoint.user(),
+            password,
+            endpoint.database(),
+            slot,
+            publication,
+        )
+        .with_port(port)
+        .with_tls(tls(endpoint)),
+        Host::Unix(path) => ReplicationConfig::unix(
+            path.to_string_lossy(),
+            port,
+            endpoint.user(),
+            password,
+            endpoint.database(),
+            slot,
+            publication,
+        ),
+    };
+    config.options = Some(OPTIONS.to_owned());
+    config
+        .with_start_lsn(WireLsn(from.as_u64()))
+        .with_status_interval(STATUS_INTERVAL)
+        .with_wakeup_interval(STATUS_INTERVAL)
+        .with_buffer_size(BUFFERED_EVENTS)
+        .with_application_name("bemi")
+}
+
+fn convert(event: ReplicationEvent) -> Result<Option<Event>, Error> {
+    let lsn = |lsn: WireLsn| Lsn::new(lsn.0);
+    let time = |micros, position: WireLsn| {
+        pgoutput::timestamp(micros).map_err(|error| decode_error(Lsn::new(position.0), &error))
+    };
+    Ok(Some(match event {
+        ReplicationEvent::XLogData {
+            wal_start, data, ..
+        } => {
+            let position = lsn(wal_start);
+            let message = pgoutput::decode(data).map_err(|error| decode_error(position, &error))?;
+            Event::Message { message, position }
+        }
+        ReplicationEvent::Begin {
+            final_lsn,
+            xid,
+            commit_time_micros,
+        } => Event::Message {
+            message: Message::Begin(Begin {
+                final_lsn: lsn(final_lsn),
+                committed_at: time(commit_time_micros, final_lsn)?,
+                xid: Xid::new(xid),
+            }),
+            position: lsn(final_lsn),
+        },
+        ReplicationEvent::Commit {
+            lsn: commit_lsn,
+            end_lsn,
+            commit_time_micros,
+        } => Event::Message {
+            message: Message::Commit(Commit {
+                commit_lsn: lsn(commit_lsn),
+                end_lsn: lsn(end_lsn),
+                committed_at: time(commit_time_micros, commit_lsn)?,
+            }),
+            position: lsn(commit_lsn),
+        },
+        ReplicationEvent::Message {
+            transactional,
+            lsn: position,
+            prefix,
+            content,
+        } => Event::Message {
+            message: Message::LogicalMessage(LogicalMessage {
+                transactional,
+                lsn: lsn(position),
+                prefix,
+                content,
+            }),
+            position: lsn(position),
+        },
+        ReplicationEvent::KeepAlive {
+            wal_end,
+            reply_requested,
+            ..
+        } => Event::Keepalive {
+            wal_end: lsn(wal_end),
+            reply_requested,
+        },
+        ReplicationEvent::StoppedAt { .. } => return Ok(None),
+    }))
+}
+
+pub(super) fn decode_error(position: Lsn, problem: &impl ToString) -> Error {
+    Error::new(ErrorKind::Decode {
+        position,
+        problem: problem.to_string(),
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Streaming,
+}
+
+/// What an error of the stream means. The crate carries the SQLSTATE as text at the message's end.
+fn classify(error: PgWireError, endpoint: String, slot: &str, phase: Phase) -> Error {
+    let reason = match &error {
+        PgWireError::Server(text) => {
+            let (message, sqlstate) = text
+                .rsplit_once(" (SQLSTATE ")
+                .and_then(|(message, rest)| {
+                    rest.strip_suffix(')').map(|sqlstate| (message, sqlstate))
+                })
+                .unwrap_or((text, ""));
+            ServerError::new(sqlstate, message)
+        }
+        PgWireError::Auth(reason) => {
+            let reason = ServerError::new("28000", reason);
+            return Error::new(ErrorKind::Refused { endpoint, reason });
+        }
+        PgWireError::MessageTooLarge { .. } | PgWireError::Protocol(_) => {
+            return Error::with_source(
+                ErrorKind::Io {
+                    doing: "reading the replication stream",
+                },
+                error,
+            );
+        }
+        _ if phase == Phase::Starting => {
+            return Error::with_source(ErrorKind::Connect { endpoint }, error);
+        }
+        _ => return Error::with_source(ErrorKind::Disconnected { endpoint }, error),
+    };
+    let slot = slot.to_owned();
+    Error::new(match &*reason.sqlstate {
+        "55006" => ErrorKind::SlotInUse {
+            slot,
+            pid: pid_in(&reason.message),
+        },
+        "42704" => ErrorKind::NotSetUp {
+            missing: missing_in(&reason.message),
+        },
+        "55000" => ErrorKind::WrongSlot {
+            slot,
+            problem: format!("cannot be read: {}", reason.message),
+        },
+        sqlstate if sqlstate.starts_with("28") || sqlstate.starts_with("3D") => {
+            ErrorKind::Refused { endpoint, reason }
+        }
+        sqlstate if sqlstate.starts_with("57") || sqlstate.starts_with("53") => {
+            return match phase {
+                Phase::Starting => {
+                    Error::with_source(ErrorKind::Connect { endpoint }, reason.to_string())
+                }
+                Phase::Streaming => {
+                    Error::with_source(ErrorKind::Disconnected { endpoint }, reason.to_string())
+                }
+            };
+        }
+        _ => ErrorKind::Server {
+            doing: "reading the replication stream",
+            error: reason,
+        },
+    })
+}
+
+/// The process in `replication slot "bemi" is active for PID 4711`.
+fn pid_in(message: &str) -> Option<i32> {
+    message.rsplit(' ').next()?.parse().ok()
+}
+
+/// The thing in `replication slot "bemi" does not exist`.
+fn missing_in(message: &str) -> String {
+    format!("the {}", message.trim_end_matches(" does not exist"))
+}

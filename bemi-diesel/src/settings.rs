@@ -1,0 +1,59 @@
+//! Which database, which slot, which publication: what setup, capture and the command agree on.
+
+use crate::error::Error;
+use crate::postgres::Endpoint;
+
+/// The slot's and the publication's name where none is given.
+pub(crate) const DEFAULT_NAME: &str = "bemi";
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) source: Endpoint,
+    pub(crate) destination: Endpoint,
+    pub(crate) slot: String,
+    pub(crate) publication: String,
+}
+
+impl Settings {
+    pub(crate) fn new(
+        source: &str,
+        destination: Option<&str>,
+        slot: &str,
+        publication: &str,
+    ) -> Result<Self, Error> {
+        let source_endpoint = Endpoint::parse(source)?;
+        let destination = destination
+            .map(Endpoint::parse)
+            .transpose()?
+            .unwrap_or_else(|| source_endpoint.clone());
+        let valid_slot = (1..=63).contains(&slot.len())
+            && slot
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        if !valid_slot {
+            return Err(Error::configuration(format!(
+                "the slot name {slot:?} is not valid: PostgreSQL allows 1 to 63 lower-case letters, digits and underscores"
+            )));
+        }
+        if !(1..=63).contains(&publication.len()) || publication.contains('\0') {
+            return Err(Error::configuration(format!(
+                "the publication name {publication:?} is not valid: PostgreSQL allows 1 to 63 bytes"
+            )));
+        }
+        Ok(Self {
+            source: source_endpoint,
+            destination,
+            slot: slot.to_owned(),
+            publication: publication.to_owned(),
+        })
+    }
+}
+
+/// Which tables to track.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tables {
+    /// The tables, as `name` or `schema.name`; `None` is every table.
+    pub(crate) only: Option<Vec<String>>,
+    /// Tables to leave out, in the same form.
+    pub(crate) exclude: Vec<String>,
+}

@@ -1,0 +1,300 @@
+//! What the source says about itself: its settings, our role, its tables, our slot and publication.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::PgLsn;
+
+use crate::Lsn;
+use crate::error::{Error, ErrorKind, quote_identifier};
+use crate::postgres::Connection;
+use crate::settings::Tables;
+
+/// The oldest supported server.
+const MINIMUM_VERSION: i32 = 140_000;
+
+/// The server and our role on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    version_number: i32,
+    version: String,
+    wal_level: String,
+    pub(crate) role: String,
+    may_replicate: bool,
+    max_slots: i32,
+    used_slots: i64,
+    /// The cluster's system identifier.
+    pub(crate) system_identifier: i64,
+    pub(crate) database: String,
+}
+
+impl Server {
+    pub(crate) async fn read(source: &Connection) -> Result<Self, Error> {
+        let row = source
+            .client
+            .query_one(
+                // On Amazon RDS membership in a role takes the place of the attribute.
+                "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+                        current_setting('wal_level'), r.rolname::text, \
+                        r.rolreplication OR r.rolsuper OR EXISTS (SELECT FROM pg_roles m \
+                            WHERE m.rolname = 'rds_replication' AND pg_has_role(r.oid, m.oid, 'member')), \
+                        current_setting('max_replication_slots')::int, \
+                        (SELECT count(*) FROM pg_replication_slots), \
+                        (SELECT system_identifier FROM pg_control_system()), current_database()::text \
+                 FROM pg_roles r WHERE r.rolname = current_user",
+                &[],
+            )
+            .await
+            .map_err(|error| source.error("reading the server's settings", &error))?;
+        Ok(Self {
+            version_number: row.get(0),
+            version: row.get(1),
+            wal_level: row.get(2),
+            role: row.get(3),
+            may_replicate: row.get(4),
+            max_slots: row.get(5),
+            used_slots: row.get(6),
+            system_identifier: row.get(7),
+            database: row.get(8),
+        })
+    }
+
+    /// Whether changes can be read from here at all.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        Err(Error::new(if self.version_number < MINIMUM_VERSION {
+            ErrorKind::ServerTooOld {
+                version: self.version.clone(),
+            }
+        } else if self.wal_level != "logical" {
+            ErrorKind::WalLevel {
+                current: self.wal_level.clone(),
+            }
+        } else if !self.may_replicate {
+            ErrorKind::ReplicationPermission {
+                role: self.role.clone(),
+            }
+        } else {
+            return Ok(());
+        }))
+    }
+
+    /// Whether there is room for one more slot.
+    pub(crate) fn check_free_slot(&self) -> Result<(), Error> {
+        if self.used_slots < i64::from(self.max_slots) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NoFreeSlot {
+            max: self.max_slots,
+        }))
+    }
+}
+
+/// A table that can be tracked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) oid: u32,
+    schema: String,
+    name: String,
+    /// `schema.name` of the partitioned tables above it.
+    ancestors: Vec<String>,
+    pub(crate) full_identity: bool,
+    pub(crate) owned: bool,
+    pub(crate) has_primary_key: bool,
+}
+
+impl Table {
+    /// Every table with a log of its own that is neither the system's nor ours, in order of name.
+    ///
+    /// A partitioned table has no rows; its partitions are what is tracked. Rows of unlogged and
+    /// temporary tables never reach the log.
+    pub(crate) async fn read_all(source: &Connection) -> Result<Vec<Self>, Error> {
+        let rows = source
+            .client
+            .query(
+                "SELECT c.oid, n.nspname::text, c.relname::text, \
+                        ARRAY(SELECT an.nspname || '.' || ac.relname FROM pg_partition_ancestors(c.oid) a \
+                              JOIN pg_class ac ON ac.oid = a.relid JOIN pg_namespace an ON an.oid = ac.relnamespace), \
+                        c.relreplident = 'f', pg_has_role(current_user, c.relowner, 'USAGE'), \
+                        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) \
+                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
+                   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
+                   AND coalesce(obj_description(c.oid, 'pg_class'), '') NOT LIKE 'bemi:%' \
+                 ORDER BY n.nspname, c.relname",
+                &[],
+            )
+            .await
+            .map_err(|error| source.error("listing the tables", &error))?;
+        Ok(rows.iter().map(Self::from_row).collect())
+    }
+
+    fn from_row(row: &Row) -> Self {
+        Self {
+            oid: row.get(0),
+            schema: row.get(1),
+            name: row.get(2),
+            ancestors: row.get(3),
+            full_identity: row.get(4),
+            owned: row.get(5),
+            has_primary_key: row.get(6),
+        }
+    }
+
+    /// The name as people write it.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The name as SQL writes it.
+    pub(crate) fn quoted(&self) -> String {
+        format!(
+            "{}.{}",
+            quote_identifier(&self.schema),
+            quote_identifier(&self.name)
+        )
+    }
+
+    /// Whether `wanted` names this table, or a partitioned table that it is part of. Without a schema
+    /// it means the table of that name in every schema.
+    fn is_named(&self, wanted: &str) -> bool {
+        let matches = |full: &str| {
+            full == wanted || full.split_once('.').is_some_and(|(_, name)| name == wanted)
+        };
+        matches(&self.full_name()) || self.ancestors.iter().any(|ancestor| matches(ancestor))
+    }
+}
+
+impl Tables {
+    /// The tables that are meant, out of all there are.
+    pub(crate) fn select(&self, all: &[Table]) -> Result<Vec<Table>, Error> {
+        let unknown: Vec<String> = self
+            .only
+            .iter()
+            .flatten()
+            .chain(&self.exclude)
+            .filter(|wanted| !all.iter().any(|table| table.is_named(wanted)))
+            .cloned()
+            .collect();
+        if !unknown.is_empty() {
+            let known = all.iter().map(Table::full_name).collect();
+            return Err(Error::new(ErrorKind::UnknownTables {
+                tables: unknown,
+                known,
+            }));
+        }
+        let included = |table: &Table| {
+            self.only
+                .as_ref()
+                .is_none_or(|only| only.iter().any(|wanted| table.is_named(wanted)))
+                && !self.exclude.iter().any(|wanted| table.is_named(wanted))
+        };
+        Ok(all
+            .iter()
+            .filter(|table| included(table))
+            .cloned()
+            .collect())
+    }
+}
+
+/// A replication slot as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    name: String,
+    plugin: Option<String>,
+    database: Option<String>,
+    pub(crate) active_pid: Option<i32>,
+    pub(crate) confirmed_flush_lsn: Lsn,
+    wal_status: Option<String>,
+    /// How much log the server keeps for it, in bytes.
+    pub(crate) retained_bytes: i64,
+    /// How much log its reader has not confirmed yet, in bytes.
+    pub(crate) lag_bytes: i64,
+}
+
+impl Slot {
+    pub(crate) async fn read(source: &Connection, name: &str) -> Result<Option<Self>, Error> {
+        let row = source
+            .client
+            .query_opt(
+                "SELECT slot_name::text, plugin::text, database::text, active_pid, confirmed_flush_lsn, wal_status, \
+                        coalesce(pg_wal_lsn_diff(here, restart_lsn), 0)::bigint, \
+                        coalesce(pg_wal_lsn_diff(here, confirmed_flush_lsn), 0)::bigint \
+                 FROM pg_replication_slots, \
+                      LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+                                           ELSE pg_current_wal_lsn() END AS here) position \
+                 WHERE slot_name = $1",
+                &[&name],
+            )
+            .await
+            .map_err(|error| source.error("reading the replication slot", &error))?;
+        Ok(row.map(|row| Self {
+            name: row.get(0),
+            plugin: row.get(1),
+            database: row.get(2),
+            active_pid: row.get(3),
+            confirmed_flush_lsn: row
+                .get::<_, Option<PgLsn>>(4)
+                .map_or(Lsn::ZERO, |lsn| Lsn::new(lsn.into())),
+            wal_status: row.get(5),
+            retained_bytes: row.get(6),
+            lag_bytes: row.get(7),
+        }))
+    }
+
+    /// Whether the slot can serve a capture of `database`.
+    pub(crate) fn check(&self, database: &str) -> Result<(), Error> {
+        self.check_database(database)?;
+        match self.wal_status.as_deref() {
+            Some("lost") => {
+                Err(self.wrong("has lost its log: it kept more than max_slot_wal_keep_size allows"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is a slot of ours in `database`.
+    pub(crate) fn check_database(&self, database: &str) -> Result<(), Error> {
+        match (&self.plugin, &self.database) {
+            (Some(plugin), _) if plugin != "pgoutput" => {
+                Err(self.wrong(format!("uses the plugin {plugin}, and must use pgoutput")))
+            }
+            (None, _) => Err(self.wrong("is a physical one, and must be logical")),
+            (_, Some(other)) if other != database => {
+                Err(self.wrong(format!("belongs to the database {other:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong(&self, problem: impl Into<String>) -> Error {
+        Error::new(ErrorKind::WrongSlot {
+            slot: self.name.clone(),
+            problem: problem.into(),
+        })
+    }
+}
+
+/// A publication as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Publication {
+    /// It publishes every table, also those that do not exist yet.
+    pub(crate) all_tables: bool,
+    /// The tables that it names.
+    pub(crate) tables: Vec<u32>,
+}
+
+impl Publication {
+    pub(crate) async fn read(source: &Connection, name: &str) -> Result<Option<Self>, Error> {
+        let row = source
+            .client
+            .query_opt(
+                "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid) \
+                 FROM pg_publication p WHERE p.pubname = $1",
+                &[&name],
+            )
+            .await
+            .map_err(|error| source.error("reading the publication", &error))?;
+        Ok(row.map(|row| Self {
+            all_tables: row.get(0),
+            tables: row.get(1),
+        }))
+    }
+}

@@ -1,0 +1,151 @@
+//! Which rows a context covers.
+//!
+//! - A row takes the latest message before it in its own transaction; if there is none, the first one
+//!   after it; if there is none at all, `{}`. A later message replaces the earlier one, and `{}` ends
+//!   it.
+//! - A message with the hint `{"_bemi": {"lead": true}}` was emitted by the first row of a statement,
+//!   and also covers that row: the one immediately before it. That row must be the last thing in the
+//!   transaction before the message. If another message of ours stands between, or the row is of a
+//!   table that is not tracked, the statement's own row is not among the changes (its table may not
+//!   be published at all), and no row before it is touched. `TRUNCATE` returns no rows, so it is
+//!   never what a leading message was emitted by.
+//! - A message that is no context changes nothing, but is one that stands between.
+//!
+//! What the log does not tell: a leading message emitted by a row of a table that is not published is
+//! taken for that of the published row before it, if no other message of ours stands between the two.
+//! That takes a transaction of several statements.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::value::RawValue;
+
+use crate::context::Lead;
+use crate::value::{TooDeep, member_prefix, try_storable_json};
+use crate::{Change, JsonObject, Lsn, MAX_MESSAGE_BYTES, Operation, RESERVED_MEMBER};
+
+/// A message under bemi's prefix that is no context. It is attached to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RejectedContext {
+    /// Where the message stands in the log.
+    pub(crate) lsn: Lsn,
+    /// Why.
+    pub(crate) reason: RejectReason,
+}
+
+/// Why a message is no context. Says nothing of its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RejectReason {
+    /// It is longer than [`MAX_MESSAGE_BYTES`].
+    TooLarge,
+    /// It is not UTF-8. The message is written in the database's encoding, which may be another.
+    NotUtf8,
+    /// It is not JSON, or JSON of another kind.
+    NotAnObject,
+    /// It is nested deeper than `jsonb` allows.
+    TooDeep,
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => write!(f, "it is longer than {MAX_MESSAGE_BYTES} bytes"),
+            Self::NotUtf8 => f.write_str("it is not UTF-8"),
+            Self::NotAnObject => f.write_str("it is not a JSON object"),
+            Self::TooDeep => f.write_str("it is nested too deep"),
+        }
+    }
+}
+
+/// What the rows and messages of the transaction so far mean for the next ones.
+#[derive(Debug, Default)]
+pub(super) struct Coverage {
+    /// The latest context; `None` before the first one.
+    latest: Option<JsonObject>,
+    preceding: Preceding,
+}
+
+/// What stands immediately before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Preceding {
+    /// A change that a leading message covers.
+    Row,
+    /// Something else, or nothing.
+    #[default]
+    Other,
+}
+
+impl Coverage {
+    /// The context of the next change, `{}` while it is not known.
+    pub(super) fn row(&mut self, operation: Operation) -> JsonObject {
+        self.preceding = match operation {
+            Operation::Truncate => Preceding::Other,
+            _ => Preceding::Row,
+        };
+        self.latest.clone().unwrap_or_default()
+    }
+
+    /// A row came that is not among the changes.
+    pub(super) fn passed_over(&mut self) {
+        self.preceding = Preceding::Other;
+    }
+
+    /// A message came; `changes` are those before it.
+    pub(super) fn message(
+        &mut self,
+        message: &[u8],
+        changes: &mut [Change],
+    ) -> Result<(), RejectReason> {
+        let preceding = std::mem::take(&mut self.preceding);
+        let (context, lead) = parse(message)?;
+        let covered = match (&self.latest, lead, preceding) {
+            (None, ..) => changes,
+            (Some(_), Lead::Row, Preceding::Row) => {
+                let others = changes.len().saturating_sub(1);
+                changes.split_at_mut(others).1
+            }
+            (Some(_), ..) => &mut [],
+        };
+        for change in covered {
+            change.context = context.clone();
+        }
+        self.latest = Some(context);
+        Ok(())
+    }
+}
+
+/// The context in a message, its members in the order of their keys, and the hint beside it. Of
+/// members of one name the last counts, as in `jsonb`.
+fn parse(message: &[u8]) -> Result<(JsonObject, Lead), RejectReason> {
+    if message.len() > MAX_MESSAGE_BYTES {
+        return Err(RejectReason::TooLarge);
+    }
+    let json = str::from_utf8(message).map_err(|_| RejectReason::NotUtf8)?;
+    let json: &RawValue = serde_json::from_str(json).map_err(|_| RejectReason::NotAnObject)?;
+    // A key with an unpaired surrogate is no `String` until it is escaped.
+    let json = try_storable_json(json.get()).map_err(|TooDeep| RejectReason::TooDeep)?;
+    let mut members: BTreeMap<String, &RawValue> =
+        serde_json::from_str(&json).map_err(|_| RejectReason::NotAnObject)?;
+    let lead = members.remove(RESERVED_MEMBER).map_or(Lead::None, hint);
+
+    let mut context = String::with_capacity(json.len());
+    context.push('{');
+    for (index, (key, value)) in members.iter().enumerate() {
+        if index > 0 {
+            context.push(',');
+        }
+        context.push_str(&member_prefix(key));
+        context.push_str(value.get());
+    }
+    context.push('}');
+    Ok((JsonObject::from_written(context), lead))
+}
+
+/// Hints that are not understood are left alone: a later version of the protocol may have more.
+fn hint(hints: &RawValue) -> Lead {
+    let hints: BTreeMap<String, &RawValue> = serde_json::from_str(hints.get()).unwrap_or_default();
+    match hints.get("lead") {
+        Some(lead) if lead.get() == "true" => Lead::Row,
+        _ => Lead::None,
+    }
+}

@@ -1,0 +1,203 @@
+//! What is known of a table, and the images of its rows.
+//!
+//! An image holds the columns whose values the log tells, in the table's order:
+//! - An `UPDATE` does not tell a value stored apart (TOAST) that it left alone. It is taken from the
+//!   old row, and where the replica identity does not bring that one, the column is left out.
+//! - The image before holds the whole row under `REPLICA IDENTITY FULL`. Under another identity it
+//!   holds the identity's columns, for a `DELETE` and for an `UPDATE` that changed one of them, and
+//!   nothing for any other `UPDATE`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Description, StitchError};
+use crate::JsonObject;
+use crate::pgoutput::{OldTuple, Relation, Tuple, TupleColumn, text};
+use crate::value::{ColumnType, builtin, member_prefix, write_json, write_string};
+
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) schema: Arc<str>,
+    pub(super) name: Arc<str>,
+    pub(super) tracked: bool,
+    columns: Vec<Column>,
+    /// The length of all the columns' prefixes, for the size of an image.
+    prefixes: usize,
+    /// The places of the primary key's columns; empty if there is none, or the publication's column
+    /// list leaves a column of it out.
+    primary_key: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Column {
+    /// The name as a member of an object: `"name":`.
+    prefix: Box<str>,
+    ty: ColumnType,
+    /// It belongs to the replica identity.
+    identity: bool,
+}
+
+impl Table {
+    pub(super) fn new(relation: &Relation, description: &Description) -> Self {
+        let columns: Vec<Column> = relation
+            .columns
+            .iter()
+            .map(|column| Column {
+                prefix: member_prefix(&column.name),
+                ty: builtin(column.type_oid)
+                    .or_else(|| description.types.get(&column.type_oid).cloned())
+                    .unwrap_or_else(ColumnType::text),
+                identity: column.key,
+            })
+            .collect();
+        let place = |name: &String| {
+            relation
+                .columns
+                .iter()
+                .position(|column| column.name == *name)
+        };
+        Self {
+            schema: relation.schema.as_str().into(),
+            name: relation.name.as_str().into(),
+            tracked: description.tracked,
+            prefixes: columns.iter().map(|column| column.prefix.len() + 4).sum(),
+            columns,
+            primary_key: description
+                .primary_key
+                .iter()
+                .map(place)
+                .collect::<Option<_>>()
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The image of the new row.
+    pub(super) fn after(
+        &self,
+        new: &Tuple,
+        old: Option<&OldTuple>,
+    ) -> Result<JsonObject, StitchError> {
+        self.check(new)?;
+        if let Some(old) = old {
+            self.check(old.tuple())?;
+        }
+        let mut old = old.map(|old| self.old_columns(old));
+        let mut image = Image::new(self.prefixes + new.bytes());
+        for (column, value) in self.columns.iter().zip(new.columns()) {
+            let before = old.as_mut().and_then(Iterator::next).flatten();
+            match value {
+                TupleColumn::Unchanged => image.push(column, before),
+                value => image.push(column, Some(value)),
+            }
+        }
+        Ok(image.finish())
+    }
+
+    /// The image of the old row.
+    pub(super) fn before(&self, old: &OldTuple) -> Result<JsonObject, StitchError> {
+        self.check(old.tuple())?;
+        let mut image = Image::new(self.prefixes + old.tuple().bytes());
+        for (column, value) in self.columns.iter().zip(self.old_columns(old)) {
+            image.push(column, value);
+        }
+        Ok(image.finish())
+    }
+
+    /// The text of the primary key: of the new row if there is one. `None` also if the log does not
+    /// tell a column of it.
+    ///
+    /// The text is that of the type's output function, as `format('%s', id)` gives it: `t` for a
+    /// boolean.
+    pub(super) fn primary_key(
+        &self,
+        new: Option<&Tuple>,
+        old: Option<&OldTuple>,
+    ) -> Option<String> {
+        let value = |place: &usize| self.key_text(*place, new, old);
+        match self.primary_key.as_slice() {
+            [] => None,
+            [place] => value(place).map(Cow::into_owned),
+            places => {
+                let mut json = String::new();
+                for place in places {
+                    json.push(if json.is_empty() { '[' } else { ',' });
+                    write_string(&mut json, &value(place)?);
+                }
+                json.push(']');
+                Some(json)
+            }
+        }
+    }
+
+    fn key_text<'a>(
+        &self,
+        place: usize,
+        new: Option<&'a Tuple>,
+        old: Option<&'a OldTuple>,
+    ) -> Option<Cow<'a, str>> {
+        let value = match new.map(|new| new.columns().nth(place)) {
+            None | Some(Some(TupleColumn::Unchanged)) => self.old_columns(old?).nth(place)?,
+            Some(value) => value,
+        };
+        match value? {
+            TupleColumn::Text(bytes) => Some(text(bytes)),
+            TupleColumn::Null | TupleColumn::Unchanged => None,
+        }
+    }
+
+    /// The values of the old row; `None` where the log does not tell.
+    fn old_columns<'a>(&self, old: &'a OldTuple) -> impl Iterator<Item = Option<TupleColumn<'a>>> {
+        self.columns
+            .iter()
+            .zip(old.tuple().columns())
+            .map(move |(column, value)| match (old, value) {
+                (_, TupleColumn::Unchanged) => None,
+                (OldTuple::Key(_), _) if !column.identity => None,
+                (_, value) => Some(value),
+            })
+    }
+
+    fn check(&self, tuple: &Tuple) -> Result<(), StitchError> {
+        let (expected, found) = (self.columns.len(), tuple.len());
+        if expected == found {
+            Ok(())
+        } else {
+            Err(StitchError::ColumnCount { expected, found })
+        }
+    }
+}
+
+/// An object being written.
+struct Image {
+    json: String,
+}
+
+impl Image {
+    fn new(capacity: usize) -> Self {
+        let mut json = String::with_capacity(capacity + 2);
+        json.push('{');
+        Self { json }
+    }
+
+    /// Appends the column; nothing if its value is not known.
+    fn push(&mut self, column: &Column, value: Option<TupleColumn<'_>>) {
+        let bytes = match value {
+            None | Some(TupleColumn::Unchanged) => return,
+            Some(TupleColumn::Null) => None,
+            Some(TupleColumn::Text(bytes)) => Some(bytes),
+        };
+        if self.json.len() > 1 {
+            self.json.push(',');
+        }
+        self.json.push_str(&column.prefix);
+        match bytes {
+            None => self.json.push_str("null"),
+            Some(bytes) => write_json(&mut self.json, &column.ty, &text(bytes)),
+        }
+    }
+
+    fn finish(mut self) -> JsonObject {
+        self.json.push('}');
+        JsonObject::from_written(self.json)
+    }
+}

@@ -1,0 +1,628 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::MAX_MESSAGE_BYTES;
+use crate::pgoutput::wire::{self, Cell, t};
+use crate::pgoutput::{decode, timestamp};
+
+/// A table with the columns `id int, name text`.
+const TABLE: u32 = 16384;
+/// One that is not tracked.
+const OTHER: u32 = 16385;
+
+fn now() -> DateTime<Utc> {
+    timestamp(1_000_000).expect("in range")
+}
+
+fn stitcher() -> Stitcher {
+    let mut stitcher = Stitcher::new(42, "shop".into());
+    let columns = &[(true, "id", 23), (false, "name", 25)];
+    for (oid, tracked) in [(TABLE, true), (OTHER, false)] {
+        let description = Description {
+            tracked,
+            primary_key: vec!["id".to_owned()],
+            ..Description::default()
+        };
+        describe(
+            &mut stitcher,
+            wire::relation(oid, "public", "t", b'd', columns),
+            description,
+        );
+    }
+    stitcher
+}
+
+fn describe(stitcher: &mut Stitcher, relation: Bytes, description: Description) {
+    match decode(relation) {
+        Ok(Message::Relation(relation)) => stitcher.describe(relation, description),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn push(
+    stitcher: &mut Stitcher,
+    position: u64,
+    frame: Bytes,
+) -> Result<Option<Transaction>, StitchError> {
+    let message = decode(frame).expect("a message");
+    stitcher.push(message, Lsn::new(position), now())
+}
+
+/// The transaction of the frames between a begin and a commit.
+fn transaction(stitcher: &mut Stitcher, frames: impl IntoIterator<Item = Bytes>) -> Transaction {
+    let frames = std::iter::once(wire::begin(0x100, 7, 3)).chain(frames);
+    for (position, frame) in (0x10..).zip(frames) {
+        assert_eq!(push(stitcher, position, frame), Ok(None));
+        assert!(!stitcher.is_idle());
+    }
+    let transaction = push(stitcher, 0x100, wire::commit(0x100, 0x130, 7));
+    assert!(stitcher.is_idle());
+    transaction
+        .expect("in order")
+        .expect("a commit ends a transaction")
+}
+
+fn row(id: &str) -> Bytes {
+    wire::insert(TABLE, &[t(id), Cell::Null])
+}
+
+fn context(json: &str) -> Bytes {
+    wire::message(true, 1, "_bemi", json.as_bytes())
+}
+
+fn lead(json: &str) -> Bytes {
+    let members = json.strip_suffix('}').expect("an object");
+    let comma = if members == "{" { "" } else { "," };
+    context(&format!(r#"{members}{comma}"_bemi":{{"lead":true}}}}"#))
+}
+
+fn contexts(transaction: &Transaction) -> Vec<&str> {
+    transaction
+        .changes
+        .iter()
+        .map(|change| change.context.as_str())
+        .collect()
+}
+
+fn covered(frames: impl IntoIterator<Item = Bytes>) -> Vec<String> {
+    let transaction = transaction(&mut stitcher(), frames);
+    assert_eq!(transaction.rejected, []);
+    contexts(&transaction)
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_change_has_everything() {
+    let transaction = transaction(
+        &mut stitcher(),
+        [
+            context(r#"{"user": 7}"#),
+            wire::insert(TABLE, &[t("1"), t("a")]),
+            wire::truncate(&[TABLE], 0),
+        ],
+    );
+    let committed_at = timestamp(7).expect("in range");
+    assert_eq!(transaction.xid, Xid::new(3));
+    assert_eq!(transaction.commit_lsn, Lsn::new(0x100));
+    assert_eq!(transaction.end_lsn, Lsn::new(0x130));
+    assert_eq!(transaction.committed_at, committed_at);
+    let change = Change {
+        id: Change::identifier(42, Lsn::new(0x100), 0, committed_at),
+        source: 42,
+        database: "shop".into(),
+        schema: "public".into(),
+        table: "t".into(),
+        primary_key: Some("1".to_owned()),
+        operation: Operation::Create,
+        before: JsonObject::empty(),
+        after: r#"{"id":1,"name":"a"}"#.parse().expect("an object"),
+        context: r#"{"user":7}"#.parse().expect("an object"),
+        committed_at,
+        queued_at: now(),
+        created_at: None,
+        transaction_id: Xid::new(3),
+        position: Lsn::new(0x12),
+        commit_lsn: Lsn::new(0x100),
+        ordinal: 0,
+    };
+    let truncate = Change {
+        id: Change::identifier(42, Lsn::new(0x100), 1, committed_at),
+        primary_key: None,
+        operation: Operation::Truncate,
+        after: JsonObject::empty(),
+        position: Lsn::new(0x13),
+        ordinal: 1,
+        ..change.clone()
+    };
+    assert_eq!(transaction.changes, [change, truncate]);
+}
+
+#[test]
+fn a_row_takes_the_latest_message_before_it_or_else_the_first_after_it() {
+    let (a, b) = (r#"{"m":"a"}"#, r#"{"m":"b"}"#);
+    assert_eq!(covered([row("1")]), ["{}"]);
+    assert_eq!(covered([context(a)]), [""; 0]);
+    assert_eq!(covered([context(a), row("1"), row("2")]), [a, a]);
+    assert_eq!(covered([row("1"), row("2"), context(a)]), [a, a]);
+    assert_eq!(
+        covered([row("1"), context(a), row("2"), context(b), row("3")]),
+        [a, a, b]
+    );
+    assert_eq!(covered([row("1"), context(a), context(b)]), [a]);
+    assert_eq!(covered([context(a), context(b), row("1")]), [b]);
+    assert_eq!(covered([context(a), context("{}"), row("1")]), ["{}"]);
+    assert_eq!(covered([row("1"), context("{}"), context(a)]), ["{}"]);
+}
+
+#[test]
+fn a_leading_message_also_covers_the_one_row_immediately_before_it() {
+    let (a, b) = (r#"{"m":"a"}"#, r#"{"m":"b"}"#);
+    let rows = || [row("1"), row("2")];
+    let then = |frames: &[Bytes]| covered([&rows()[..], frames].concat());
+    assert_eq!(then(&[lead(a), row("3")]), [a, a, a]);
+    assert_eq!(
+        then(&[context(a), row("3"), row("4"), lead(b), row("5")]),
+        [a, a, a, b, b]
+    );
+    assert_eq!(
+        covered([row("1"), lead(a), row("2"), lead(b), row("3"), lead("{}")]),
+        [a, b, "{}"]
+    );
+    // Without the hint the row before keeps its own, whatever else the hint says.
+    for hint in ["{}", "[]", "true", r#"{"lead":false}"#, r#"{"lead":1}"#] {
+        let message = context(&format!(r#"{{"m":"b","_bemi":{hint}}}"#));
+        assert_eq!(covered([context(a), row("1"), message, row("2")]), [a, b]);
+    }
+}
+
+#[test]
+fn what_stands_between_ends_the_reach_of_a_leading_message() {
+    let (a, b) = (r#"{"m":"a"}"#, r#"{"m":"b"}"#);
+    // The row that emitted `b` is of a table that is not published.
+    assert_eq!(covered([row("1"), lead(a), lead(b), row("2")]), [a, b]);
+    // It is of a table that is not tracked.
+    let untracked = wire::insert(OTHER, &[t("1"), Cell::Null]);
+    assert_eq!(
+        covered([context(a), row("1"), untracked, lead(b), row("2")]),
+        [a, b]
+    );
+    // TRUNCATE emits no message.
+    assert_eq!(
+        covered([context(a), wire::truncate(&[TABLE], 0), lead(b)]),
+        [a]
+    );
+    assert_eq!(covered([wire::truncate(&[TABLE], 0), lead(b)]), [b]);
+    let rejected = transaction(
+        &mut stitcher(),
+        [context(a), row("1"), context("[]"), lead(b)],
+    );
+    assert_eq!(contexts(&rejected), [a]);
+    // Other people's messages do not stand between.
+    assert_eq!(
+        covered([
+            context(a),
+            row("1"),
+            wire::message(true, 1, "other", b"x"),
+            wire::message(false, 1, "_bemi", b"{}"),
+            lead(b)
+        ]),
+        [b]
+    );
+}
+
+#[test]
+fn contexts_do_not_leave_their_transaction() {
+    let mut stitcher = stitcher();
+    assert_eq!(
+        contexts(&transaction(
+            &mut stitcher,
+            [context(r#"{"m":1}"#), row("1")]
+        )),
+        [r#"{"m":1}"#]
+    );
+    assert_eq!(contexts(&transaction(&mut stitcher, [row("1")])), ["{}"]);
+}
+
+#[test]
+fn messages_of_others_carry_no_context() {
+    let mut stitcher = stitcher();
+    let foreign = || {
+        [
+            wire::message(false, 1, "_bemi", br#"{"m":1}"#),
+            wire::message(true, 1, "_bemi_heartbeat", br#"{"m":1}"#),
+            wire::message(true, 1, "_bemi ", br#"{"m":1}"#),
+            wire::message(true, 1, "_BEMI", br#"{"m":1}"#),
+        ]
+    };
+    let inside = transaction(&mut stitcher, foreign().into_iter().chain([row("1")]));
+    assert_eq!(contexts(&inside), ["{}"]);
+    assert_eq!(inside.rejected, []);
+    for message in foreign() {
+        assert_eq!(push(&mut stitcher, 1, message), Ok(None));
+        assert!(stitcher.is_idle());
+    }
+}
+
+#[test]
+fn a_context_is_stored_as_it_was_sent_but_for_the_hints() {
+    for (sent, stored) in [
+        ("{}", "{}"),
+        (" {\n} ", "{}"),
+        (
+            r#"{"n": 12345678901234567890.10, "e": 1E-7, "o": { "_bemi": [1 , 2] }}"#,
+            r#"{"e":1E-7,"n":12345678901234567890.10,"o":{ "_bemi": [1 , 2] }}"#,
+        ),
+        (r#"{"_bemi":{"lead":true},"a":1}"#, r#"{"a":1}"#),
+        (r#"{"a":1,"\u005fbemi":7}"#, r#"{"a":1}"#),
+        (r#"{"a":1,"b":2,"a":3}"#, r#"{"a":3,"b":2}"#),
+        (r#"{"k\"\n":"\u0041"}"#, r#"{"k\"\n":"\u0041"}"#),
+        (
+            r#"{"\u0000":"\u0000","\ud800":1e999999}"#,
+            r#"{"\\u0000":"\\u0000","\\ud800":"1e999999"}"#,
+        ),
+        (r#"{"x":"*/ Bemi*/ '"}"#, r#"{"x":"*/ Bemi*/ '"}"#),
+    ] {
+        assert_eq!(covered([context(sent), row("1")]), [stored], "{sent}");
+    }
+}
+
+#[test]
+fn what_is_no_context_is_counted_and_attached_to_nothing() {
+    let long = |bytes: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8));
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(6_000), "]".repeat(6_000));
+    for (content, reason) in [
+        (&b""[..], RejectReason::NotAnObject),
+        (b"user 7", RejectReason::NotAnObject),
+        (b"[]", RejectReason::NotAnObject),
+        (b"null", RejectReason::NotAnObject),
+        (b"{}{}", RejectReason::NotAnObject),
+        (br#"{"a":1,}"#, RejectReason::NotAnObject),
+        (b"{\0}", RejectReason::NotAnObject),
+        (b"\xEF\xBB\xBF{}", RejectReason::NotAnObject),
+        (b"{\"a\":\"caf\xE9\"}", RejectReason::NotUtf8),
+        (deep.as_bytes(), RejectReason::TooDeep),
+        (
+            long(MAX_MESSAGE_BYTES + 1).as_bytes(),
+            RejectReason::TooLarge,
+        ),
+    ] {
+        let transaction = transaction(
+            &mut stitcher(),
+            [
+                row("1"),
+                wire::message(true, 0x77, "_bemi", content),
+                row("2"),
+                context(r#"{"m":1}"#),
+                wire::message(true, 0x78, "_bemi", content),
+                row("3"),
+            ],
+        );
+        assert_eq!(contexts(&transaction), [r#"{"m":1}"#; 3], "{reason}");
+        let rejected = |lsn| RejectedContext {
+            lsn: Lsn::new(lsn),
+            reason,
+        };
+        assert_eq!(transaction.rejected, [rejected(0x77), rejected(0x78)]);
+    }
+    let longest = long(MAX_MESSAGE_BYTES);
+    assert_eq!(covered([context(&longest), row("1")]), [longest]);
+}
+
+/// `key`: the primary key; `columns`: see [`wire::relation`].
+fn wide(identity: u8, key: &[&str], columns: &[(bool, &str, u32)]) -> Stitcher {
+    let mut stitcher = Stitcher::new(42, "shop".into());
+    describe(
+        &mut stitcher,
+        wire::relation(TABLE, "public", "t", identity, columns),
+        Description {
+            primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
+            ..Description::default()
+        },
+    );
+    stitcher
+}
+
+/// Primary key, before and after of the only change.
+fn images(stitcher: &mut Stitcher, frame: Bytes) -> (Option<String>, String, String) {
+    let mut transaction = transaction(stitcher, [frame]);
+    let change = transaction.changes.pop().expect("a change");
+    assert_eq!(transaction.changes, []);
+    (
+        change.primary_key,
+        change.before.as_str().to_owned(),
+        change.after.as_str().to_owned(),
+    )
+}
+
+fn expected(key: Option<&str>, before: &str, after: &str) -> (Option<String>, String, String) {
+    (key.map(str::to_owned), before.to_owned(), after.to_owned())
+}
+
+#[test]
+fn images_under_full_identity() {
+    let columns = [(true, "id", 23), (true, "big", 25), (true, "x\"", 16)];
+    let mut stitcher = wide(b'f', &["id"], &columns);
+    let old = [t("1"), t("toast"), Cell::Null];
+    assert_eq!(
+        images(
+            &mut stitcher,
+            wire::update(
+                TABLE,
+                Some((b'O', &old)),
+                &[t("2"), Cell::Unchanged, t("t")]
+            )
+        ),
+        expected(
+            Some("2"),
+            r#"{"id":1,"big":"toast","x\"":null}"#,
+            r#"{"id":2,"big":"toast","x\"":true}"#
+        )
+    );
+    assert_eq!(
+        images(&mut stitcher, wire::delete(TABLE, b'O', &old)),
+        expected(Some("1"), r#"{"id":1,"big":"toast","x\"":null}"#, "{}")
+    );
+}
+
+#[test]
+fn images_under_another_identity() {
+    let columns = [(true, "id", 23), (false, "big", 25), (true, "k", 25)];
+    let mut stitcher = wide(b'i', &["id"], &columns);
+    let new = [t("1"), Cell::Unchanged, t("k")];
+    let key = [t("1"), Cell::Null, t("j")];
+    assert_eq!(
+        images(&mut stitcher, wire::update(TABLE, None, &new)),
+        expected(Some("1"), "{}", r#"{"id":1,"k":"k"}"#)
+    );
+    assert_eq!(
+        images(&mut stitcher, wire::update(TABLE, Some((b'K', &key)), &new)),
+        expected(Some("1"), r#"{"id":1,"k":"j"}"#, r#"{"id":1,"k":"k"}"#)
+    );
+    // A key that is itself stored apart comes with the old key.
+    assert_eq!(
+        images(
+            &mut stitcher,
+            wire::update(
+                TABLE,
+                Some((b'K', &key)),
+                &[Cell::Unchanged, t("b"), Cell::Unchanged]
+            )
+        ),
+        expected(
+            Some("1"),
+            r#"{"id":1,"k":"j"}"#,
+            r#"{"id":1,"big":"b","k":"j"}"#
+        )
+    );
+    assert_eq!(
+        images(&mut stitcher, wire::delete(TABLE, b'K', &key)),
+        expected(Some("1"), r#"{"id":1,"k":"j"}"#, "{}")
+    );
+}
+
+#[test]
+fn primary_keys() {
+    let columns = [(true, "a", 23), (true, "b", 25), (false, "at", 1184)];
+    let row = [t("1"), t("x\"y"), t("2020-01-01 00:00:00+00")];
+    let key = |names: &[&str], frame| images(&mut wide(b'd', names, &columns), frame).0;
+    let insert = || wire::insert(TABLE, &row);
+    assert_eq!(key(&[], insert()), None);
+    assert_eq!(key(&["b"], insert()).as_deref(), Some("x\"y"));
+    assert_eq!(
+        key(&["at"], insert()).as_deref(),
+        Some("2020-01-01 00:00:00+00"),
+        "the text of the value, not its JSON"
+    );
+    assert_eq!(
+        key(&["b", "a"], insert()).as_deref(),
+        Some(r#"["x\"y","1"]"#),
+        "in the order of the key"
+    );
+    assert_eq!(
+        key(&["a", "unpublished"], insert()),
+        None,
+        "a part of the key is no key"
+    );
+    assert_eq!(
+        key(&["at"], wire::delete(TABLE, b'K', &row)),
+        None,
+        "the identity does not bring the key"
+    );
+    assert_eq!(
+        key(&["a", "b"], wire::delete(TABLE, b'K', &row)).as_deref(),
+        Some(r#"["1","x\"y"]"#)
+    );
+    assert_eq!(key(&["a"], wire::truncate(&[TABLE], 0)), None);
+}
+
+#[test]
+fn types_beyond_the_built_in_ones_come_from_the_description() {
+    let mut stitcher = Stitcher::new(42, "shop".into());
+    let columns = [(false, "ids", 90001), (false, "mood", 90002)];
+    describe(
+        &mut stitcher,
+        wire::relation(TABLE, "public", "t", b'd', &columns),
+        Description {
+            types: HashMap::from([(
+                90001,
+                ColumnType::array(crate::value::builtin(20).expect("int8"), ','),
+            )]),
+            ..Description::default()
+        },
+    );
+    assert_eq!(
+        images(&mut stitcher, wire::insert(TABLE, &[t("{1,2}"), t("ok")])),
+        expected(None, "{}", r#"{"ids":[1,2],"mood":"ok"}"#)
+    );
+}
+
+#[test]
+fn an_altered_table_is_described_again() {
+    let mut stitcher = stitcher();
+    let added = wire::relation(TABLE, "public", "u", b'd', &[(false, "z", 23)]);
+    let frames = [row("1"), added, wire::insert(TABLE, &[t("5")])];
+    let transaction = transaction(&mut stitcher, frames);
+    let rows: Vec<_> = transaction
+        .changes
+        .iter()
+        .map(|change| (&*change.table, change.after.as_str()))
+        .collect();
+    assert_eq!(
+        rows,
+        [("t", r#"{"id":1,"name":null}"#), ("u", r#"{"z":5}"#)]
+    );
+}
+
+#[test]
+fn truncating_several_tables_is_a_change_of_each() {
+    let mut stitcher = stitcher();
+    describe(
+        &mut stitcher,
+        wire::relation(7, "s", "second", b'd', &[]),
+        Description::default(),
+    );
+    let transaction = transaction(
+        &mut stitcher,
+        [wire::truncate(&[TABLE, OTHER, 7], 1), context(r#"{"m":1}"#)],
+    );
+    let truncated: Vec<_> = transaction
+        .changes
+        .iter()
+        .map(|change| (&*change.table, change.ordinal, change.context.as_str()))
+        .collect();
+    assert_eq!(
+        truncated,
+        [("t", 0, r#"{"m":1}"#), ("second", 1, r#"{"m":1}"#)]
+    );
+}
+
+#[test]
+fn a_stream_out_of_order_is_an_error() {
+    let begin = || wire::begin(0x100, 7, 3);
+    let cases = [
+        (vec![row("1")], StitchError::NoTransaction),
+        (vec![context("{}")], StitchError::NoTransaction),
+        (
+            vec![wire::commit(0x100, 0x130, 7)],
+            StitchError::NoTransaction,
+        ),
+        (vec![begin(), begin()], StitchError::NestedTransaction),
+        (
+            vec![begin(), wire::commit(0x101, 0x130, 7)],
+            StitchError::OtherCommit,
+        ),
+        (
+            vec![begin(), wire::truncate(&[TABLE, 9], 0)],
+            StitchError::UnknownRelation(RelationId(9)),
+        ),
+        (
+            vec![begin(), wire::insert(TABLE, &[t("secret")])],
+            StitchError::ColumnCount {
+                expected: 2,
+                found: 1,
+            },
+        ),
+        (
+            vec![begin(), wire::delete(TABLE, b'K', &[Cell::Null; 3])],
+            StitchError::ColumnCount {
+                expected: 2,
+                found: 3,
+            },
+        ),
+    ];
+    for (mut frames, error) in cases {
+        let mut stitcher = stitcher();
+        let last = frames.pop().expect("not empty");
+        for frame in frames {
+            assert_eq!(push(&mut stitcher, 1, frame), Ok(None));
+        }
+        assert_eq!(push(&mut stitcher, 1, last), Err(error), "{error}");
+    }
+}
+
+/// The stream that PostgreSQL sends for `tests/recorded.sql`.
+#[test]
+fn a_recorded_stream() {
+    let mut stitcher = Stitcher::new(42, "shop".into());
+    let mut trail = Vec::new();
+    let mut rejected = Vec::new();
+    for line in include_str!("tests/recorded.tsv").lines() {
+        let (position, hex) = line.split_once('\t').expect("two columns");
+        let bytes: Vec<u8> = (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"))
+            .collect();
+        let position = Lsn::new(position.parse().expect("a number"));
+        let pushed = match decode(bytes.into()).expect("a message") {
+            Message::Relation(relation) => {
+                let key: &[&str] = match relation.name.as_str() {
+                    "todo" => &["id"],
+                    "Line Item" => &["order_id", "no"],
+                    _ => &[],
+                };
+                let description = Description {
+                    primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
+                    ..Description::default()
+                };
+                stitcher.describe(relation, description);
+                continue;
+            }
+            message => stitcher.push(message, position, now()).expect("in order"),
+        };
+        let Some(transaction) = pushed else { continue };
+        rejected.extend(transaction.rejected.iter().map(|context| context.reason));
+        trail.extend(transaction.changes.iter().map(|change| {
+            format!(
+                "{} {} {} {} {} {}",
+                change.operation,
+                change.table,
+                change.primary_key.as_deref().unwrap_or("-"),
+                change.before.as_str(),
+                change.after.as_str(),
+                change.context.as_str()
+            )
+            .replace(&"x".repeat(2100), "x…")
+            .replace(&"y".repeat(2100), "y…")
+        }));
+    }
+    let todo = |id, title: &str, big: &str| {
+        format!(
+            r#"{{"id":{id},"title":"{title}","price":{id}.10,"due":"2020-01-01T00:00:00+00:00","tags":["a",null],"mood":"ok","big":{big}}}"#
+        )
+    };
+    let (first, second) = (todo(1, "todo 1", r#""x…""#), todo(2, "todo 2", "null"));
+    let renamed = todo(1, "new", r#""x…""#);
+    assert_eq!(
+        trail,
+        [
+            format!(r#"CREATE todo 1 {{}} {first} {{"user":1}}"#),
+            format!(r#"CREATE todo 2 {{}} {second} {{"user":1}}"#),
+            r#"CREATE Line Item ["1","1"] {} {"order_id":1,"no":1,"note":"first","big":"y…"} {"step":1}"#.to_owned(),
+            format!(r#"UPDATE todo 1 {first} {renamed} {{"step":1}}"#),
+            r#"UPDATE Line Item ["1","1"] {} {"order_id":1,"no":1,"note":"second"} {"step":1}"#.to_owned(),
+            r#"UPDATE Line Item ["1","2"] {"order_id":1,"no":1} {"order_id":1,"no":2,"note":"second"} {"step":2}"#.to_owned(),
+            r#"DELETE Line Item ["1","2"] {"order_id":1,"no":2} {} {"step":2}"#.to_owned(),
+            format!("DELETE todo 2 {second} {{}} {{}}"),
+            r#"CREATE log - {} {"line":"a"} {}"#.to_owned(),
+            r#"CREATE log - {} {"line":"b"} {}"#.to_owned(),
+            r#"TRUNCATE log - {} {} {"why":"clean"}"#.to_owned(),
+            r#"TRUNCATE Line Item - {} {} {"why":"clean"}"#.to_owned(),
+        ]
+    );
+    assert_eq!(rejected, [RejectReason::NotAnObject]);
+    assert!(stitcher.is_idle());
+}
+
+proptest! {
+    #[test]
+    fn any_message_is_a_context_or_rejected(content: Vec<u8>, text in r#"\{("[a\\"_\PC]*":?|[\[\]{},:0-9e.-])*\}"#) {
+        for content in [&content[..], text.as_bytes()] {
+            let frames = [row("1"), wire::message(true, 1, "_bemi", content)];
+            let transaction = transaction(&mut stitcher(), frames);
+            prop_assert_eq!(transaction.changes.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The application: a pool of wrapped connections, and a server whose requests have a context.
+
+use std::net::TcpListener;
+
+use actix_web::dev::{Server, ServiceRequest};
+use actix_web::{App, HttpServer, web};
+use bemi_actix::BemiMiddleware;
+use bemi_diesel::{BemiConnection, Context};
+use diesel::r2d2::{self, ConnectionManager};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::handlers;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+
+/// A pool as everybody has it, of wrapped connections.
+pub(crate) type Pool = r2d2::Pool<ConnectionManager<BemiConnection>>;
+
+pub(crate) fn pool(url: &str) -> anyhow::Result<Pool> {
+    Ok(Pool::builder()
+        .max_size(4)
+        .build(ConnectionManager::new(url))?)
+}
+
+pub(crate) fn migrate(pool: &Pool) -> anyhow::Result<()> {
+    pool.get()?
+        .run_pending_migrations(MIGRATIONS)
+        .map_err(anyhow::Error::from_boxed)?;
+    Ok(())
+}
+
+pub(crate) fn serve(listener: TcpListener, pool: Pool) -> anyhow::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(pool.clone()))
+            .wrap(BemiMiddleware::new(context))
+            .service(handlers::list)
+            .service(handlers::create)
+            .service(handlers::complete)
+            .service(handlers::delete)
+            .service(handlers::changes)
+    });
+    Ok(server.workers(2).listen(listener)?.run())
+}
+
+/// Who it is: a real application asks its session.
+fn context(request: &ServiceRequest) -> Context {
+    let user = request
+        .headers()
+        .get("x-user-id")
+        .and_then(|user| user.to_str().ok()?.parse::<i64>().ok());
+    Context::new().with("userId", user)
+}
