@@ -28,7 +28,7 @@ async fn wrapped(database: &Database) -> AsyncBemiConnection {
 }
 
 async fn unasked(database: &Database) -> AsyncBemiConnection {
-    AsyncBemiConnection::establish(&database.url)
+    AsyncBemiConnection::establish(database.url())
         .await
         .expect("the server is ready")
 }
@@ -192,7 +192,7 @@ async fn a_deferred_constraint_fails_the_commit() {
     let database = Database::new();
     database.sql("CREATE TABLE parts (todo int REFERENCES todos DEFERRABLE INITIALLY DEFERRED)");
     let orphan = || sql_query("INSERT INTO parts VALUES (9)");
-    let mut plain = AsyncPgConnection::establish(&database.url)
+    let mut plain = AsyncPgConnection::establish(database.url())
         .await
         .expect("ready");
     let expected = orphan()
@@ -269,7 +269,7 @@ async fn save_changes() {
 #[tokio::test]
 async fn a_pool_and_interleaved_tasks() {
     let database = Database::new();
-    let manager = AsyncDieselConnectionManager::<AsyncBemiConnection>::new(&database.url);
+    let manager = AsyncDieselConnectionManager::<AsyncBemiConnection>::new(database.url());
     let pool = Pool::builder(manager).max_size(2).build().expect("a pool");
     let tasks = (1..=20).map(|n| {
         let pool = pool.clone();
@@ -389,11 +389,9 @@ async fn a_view_that_refuses_a_returning() {
 #[tokio::test]
 async fn a_user_who_may_not_write_messages() {
     let database = Database::new();
-    database.sql(
-        "CREATE ROLE silent LOGIN; GRANT ALL ON todos TO silent; \
-         REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC",
-    );
-    let url = database.url.replace("user=postgres", "user=silent");
+    database
+        .sql("REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC");
+    let url = database.url_of_role("silent");
     let c = &mut AsyncBemiConnection::establish(&url).await.expect("ready");
     with(1, async {
         insert(c, 1).await.expect("a row");

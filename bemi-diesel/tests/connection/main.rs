@@ -8,7 +8,7 @@
 
 mod asynchronous;
 mod autocommit;
-mod cluster;
+mod database;
 mod fallback;
 mod refused;
 mod traits;
@@ -17,7 +17,7 @@ mod transactions;
 use bemi_diesel::{BemiConnection, Context, sync_scope};
 use diesel::prelude::*;
 
-pub(crate) use cluster::Database;
+pub(crate) use database::Database;
 
 diesel::table! {
     todos {

@@ -69,11 +69,9 @@ fn a_view_on_such_a_view() {
 #[test]
 fn a_user_who_may_not_write_messages() {
     let database = Database::new();
-    database.sql(
-        "CREATE ROLE limited LOGIN; GRANT ALL ON todos TO limited; \
-         REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC",
-    );
-    let url = database.url.replace("user=postgres", "user=limited");
+    database
+        .sql("REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC");
+    let url = database.url_of_role("limited");
     let c = &mut BemiConnection::establish(&url).expect("the server is ready");
     with(1, || {
         assert_eq!(insert(c, 1), Ok(1));
@@ -90,8 +88,7 @@ fn a_user_who_may_not_write_messages() {
 #[test]
 fn a_user_who_lost_the_right() {
     let database = Database::new();
-    database.sql("CREATE ROLE losing LOGIN; GRANT ALL ON todos TO losing");
-    let url = database.url.replace("user=postgres", "user=losing");
+    let url = database.url_of_role("losing");
     let c = &mut BemiConnection::establish(&url).expect("the server is ready");
     with(1, || {
         assert_eq!(insert(c, 1), Ok(1));

@@ -42,7 +42,7 @@ fn save_changes() {
 #[test]
 fn a_pool() {
     let database = Database::new();
-    let manager = ConnectionManager::<BemiConnection>::new(&database.url);
+    let manager = ConnectionManager::<BemiConnection>::new(database.url());
     let pool = Pool::builder()
         .max_size(1)
         .test_on_check_out(true)

@@ -1,6 +1,7 @@
 //! Statements in transactions that the application begins.
 
 use bemi_diesel::{BemiConnection, set_context};
+use bemi_tests::Cluster;
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
@@ -263,7 +264,11 @@ fn transactions_in_raw_sql() {
 
 #[test]
 fn prepared_transactions() {
-    let database = Database::new();
+    let cluster = Cluster::builder()
+        .setting("max_prepared_transactions", "1")
+        .start()
+        .expect("a cluster");
+    let database = Database::new_in(&cluster);
     let c = &mut database.wrapped();
     with(1, || {
         c.batch_execute("BEGIN").expect("a transaction");
