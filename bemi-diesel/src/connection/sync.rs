@@ -1,16 +1,17 @@
 //! The wrapped `PgConnection`.
 
+mod count;
 mod dsl;
 mod load;
 
 use diesel::connection::{
     AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, Instrumentation,
-    LoadConnection, MultiConnectionHelper, SimpleConnection, TransactionManager,
+    MultiConnectionHelper, SimpleConnection, TransactionManager,
 };
 use diesel::migration::MigrationConnection;
 use diesel::pg::{
     GetPgMetadataCache, Pg, PgConnection, PgMetadataCache, PgMetadataLookup, PgNotification,
-    PgRowByRowLoadingMode, TransactionBuilder,
+    TransactionBuilder,
 };
 use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::r2d2::R2D2Connection;
@@ -22,7 +23,7 @@ use super::facts::PROBE;
 use super::plan::{Enclosing, Plan};
 use super::session::{Known, Session, ambient};
 use super::statement::{self, Kind};
-use super::tagged::{Counted, Tagged};
+use super::tagged::Tagged;
 use super::transaction::{Members, Transaction};
 
 /// A [`PgConnection`] whose writes carry the [ambient context](crate::scope) into the write-ahead log.
@@ -40,7 +41,7 @@ use super::transaction::{Members, Transaction};
 ///
 /// A statement that may not run in a transaction (`CALL`, `DO`, DDL, a `SELECT` of a function) is sent
 /// as it is outside of one, and its rows have no context; so are such writes in the
-/// [row-by-row](PgRowByRowLoadingMode) mode. In a transaction they have it.
+/// [row-by-row](diesel::pg::PgRowByRowLoadingMode) mode. In a transaction they have it.
 ///
 /// The first write in a scope asks the server once per connection whether the user may write messages.
 ///
@@ -210,7 +211,7 @@ impl Connection for BemiConnection {
             Plan::Enclose(begin) => {
                 self.enclosed(&begin, |inner| inner.execute_returning_count(source))
             }
-            Plan::Tag(tag) => match count(&mut self.inner, Tagged::new(source, tag)) {
+            Plan::Tag(tag) => match count::count(&mut self.inner, Tagged::new(source, tag)) {
                 Err(error) if self.session.blames_tag(&error, &statement) => {
                     self.inner.execute_returning_count(source)
                 }
@@ -235,25 +236,6 @@ impl Connection for BemiConnection {
 
     fn set_prepared_statement_cache_size(&mut self, size: CacheSize) {
         self.inner.set_prepared_statement_cache_size(size);
-    }
-}
-
-/// Executes a tagged statement. Its rows are read one by one and dropped, as `execute` would keep all
-/// of them until the end, and an `UPDATE` can have millions.
-fn count<T>(inner: &mut PgConnection, query: Tagged<T>) -> QueryResult<usize>
-where
-    T: QueryFragment<Pg> + QueryId,
-{
-    let mut rows = LoadConnection::<PgRowByRowLoadingMode>::load(inner, Counted(query))?;
-    let mut count = 0;
-    for row in rows.by_ref() {
-        row?;
-        count += 1;
-    }
-    // What fails when the transaction ends, as deferred constraints do, comes behind the last row.
-    match rows.next() {
-        Some(Err(error)) => Err(error),
-        Some(Ok(_)) | None => Ok(count),
     }
 }
 
