@@ -8,6 +8,7 @@ mod database;
 mod handlers;
 mod play;
 mod schema;
+mod table;
 mod trail;
 
 use std::net::TcpListener;
@@ -60,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
     let begin = trail::now(&pool)?;
     play::five_requests(port).await?;
     capture.wait_for(trail::now(&pool)?).await?;
-    println!("{}", trail::table(&trail::since(&pool, begin)?));
+    println!("{}", table::of(&trail::since(&pool, begin)?));
 
     if once {
         handle.stop(true).await;
