@@ -389,8 +389,7 @@ async fn a_view_that_refuses_a_returning() {
 #[tokio::test]
 async fn a_user_who_may_not_write_messages() {
     let database = Database::new();
-    database
-        .sql("REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC");
+    database.revoke();
     let url = database.url_of_role("silent");
     let c = &mut AsyncBemiConnection::establish(&url).await.expect("ready");
     with(1, async {

@@ -57,6 +57,15 @@ impl Database {
         self.plain().batch_execute(sql).expect(sql);
     }
 
+    /// Takes the right to write messages from everybody but the superuser. The functions have one more
+    /// parameter since PostgreSQL 17.
+    pub(crate) fn revoke(&self) {
+        self.sql(
+            "DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE proname = 'pg_logical_emit_message' \
+             LOOP EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f); END LOOP; END $$",
+        );
+    }
+
     /// What the log got since the last call, one entry per transaction, in the order of the log:
     /// `INSERT 1` is a row by its first column, `context 1 lead INSERT` a message with its `n`, its
     /// hint and the first word of its `SQL` (`-` where there is none).

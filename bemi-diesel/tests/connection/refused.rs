@@ -69,8 +69,7 @@ fn a_view_on_such_a_view() {
 #[test]
 fn a_user_who_may_not_write_messages() {
     let database = Database::new();
-    database
-        .sql("REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC");
+    database.revoke();
     let url = database.url_of_role("limited");
     let c = &mut BemiConnection::establish(&url).expect("the server is ready");
     with(1, || {
@@ -92,9 +91,7 @@ fn a_user_who_lost_the_right() {
     let c = &mut BemiConnection::establish(&url).expect("the server is ready");
     with(1, || {
         assert_eq!(insert(c, 1), Ok(1));
-        database.sql(
-            "REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC",
-        );
+        database.revoke();
         assert_eq!(insert(c, 2), Ok(1));
         assert_eq!(c.transaction(|c| insert(c, 3)), Ok(1));
         let row: i32 = diesel::insert_into(todos::table)
