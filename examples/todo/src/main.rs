@@ -92,6 +92,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     tokio::select! {
         served = server => served?,
         Err(error) = play => return Err(error),
+        // By itself only for an error that waiting does not mend; `shutdown` has it.
+        () = capture.ended() => {}
     }
     capture.shutdown().await.map_err(explain)
 }
