@@ -140,6 +140,7 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Context {
 }
 
 /// Which rows a message covers, beside those after it.
+#[cfg(any(feature = "sync", feature = "async", feature = "capture", test))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lead {
     /// None: the message was written on its own.
@@ -153,6 +154,7 @@ pub(crate) enum Lead {
 ///
 /// The statement comes first, so that a member `SQL` of the application's own wins (of two equal keys
 /// jsonb keeps the last).
+#[cfg(any(feature = "sync", feature = "async", test))]
 pub(crate) fn message(members_json: &str, sql: Option<&str>, lead: Lead) -> String {
     let mut json =
         String::with_capacity(members_json.len() + sql.map_or(0, |sql| sql.len() + 16) + 32);

@@ -1,4 +1,44 @@
 //! A complete, context-aware audit trail of PostgreSQL for diesel.
+//!
+//! Three things make the trail, and each is one line in an application:
+//!
+//! - [`BemiConnection`] (or [`AsyncBemiConnection`]) in place of diesel's connection: its writes carry the
+//!   ambient [`Context`] into the write-ahead log, in the same transaction and the same round trip;
+//! - a [`scope`] around each unit of work that gives it a context, which `bemi-actix` opens for each
+//!   request, and to which [`#[bemi_context]`](macro@bemi_context) and [`set_context`] add;
+//! - [`Capture`], which reads the log and fills the table [`changes`](schema::changes).
+//!
+//! ```no_run
+//! # use bemi_diesel::{BemiConnection, Capture, Context, sync_scope};
+//! # use diesel::prelude::*;
+//! # diesel::table! { todos { id -> Integer, title -> Text } }
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let url = "postgres://app@localhost/shop";
+//! let capture = Capture::builder(url).start().await?;
+//!
+//! let connection = &mut BemiConnection::establish(url)?;
+//! sync_scope(Context::new().with("user_id", 7), || {
+//!     diesel::insert_into(todos::table).values(todos::title.eq("Sleep")).execute(connection)
+//! })?;
+//! # capture.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is captured
+//!
+//! Every row that a transaction inserts, updates or deletes in a tracked table, and every TRUNCATE,
+//! whoever made it and however. A transaction that rolls back leaves nothing. Not in the log, and so
+//! not in the trail, are the rows of unlogged and temporary tables.
+//!
+//! # Features
+//!
+//! All but `cli` are on by default.
+//!
+//! - `sync`: [`BemiConnection`] over `diesel::PgConnection`, which links libpq.
+//! - `async`: [`AsyncBemiConnection`] over `diesel_async::AsyncPgConnection`, pure Rust.
+//! - `capture`: [`Capture`]. An application that leaves it to `bemi run` can do without.
+//! - `cli`: what the command `bemi` is made of.
 
 #![warn(clippy::pedantic)]
 #![allow(

@@ -27,3 +27,8 @@ pub use binaries::{Binaries, MAJORS};
 pub use cluster::{Builder, Cluster, Shutdown};
 pub use database::Database;
 pub use error::Error;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -20,7 +20,6 @@ use crate::{Change, JsonObject, Lsn, Operation, Xid};
 /// How many changes people see unless they ask for more.
 const DEFAULT_LIMIT: i64 = 50;
 
-/// Lists changes in the order in which they were committed; all filters must hold.
 #[derive(Args)]
 pub(super) struct ChangesArgs {
     /// Of this table: `table` (in every schema) or `schema.table`.

@@ -25,12 +25,12 @@ use crate::settings::{DEFAULT_NAME, Settings};
 #[derive(Parser)]
 #[command(name = "bemi", version, max_term_width = 100)]
 struct Cli {
-    #[command(flatten)]
-    connection: ConnectionArgs,
-
     /// Print one JSON document on standard output.
     #[arg(long, global = true)]
     json: bool,
+
+    #[command(flatten)]
+    connection: ConnectionArgs,
 
     #[command(subcommand)]
     command: Command,
@@ -61,11 +61,11 @@ struct ConnectionArgs {
     destination_url: Option<String>,
 
     /// The replication slot.
-    #[arg(long, global = true, value_name = "NAME", env = "BEMI_SLOT", default_value = DEFAULT_NAME)]
+    #[arg(long, global = true, value_name = "NAME", env = "BEMI_SLOT", hide_env_values = true, default_value = DEFAULT_NAME)]
     slot: String,
 
     /// The publication.
-    #[arg(long, global = true, value_name = "NAME", env = "BEMI_PUBLICATION", default_value = DEFAULT_NAME)]
+    #[arg(long, global = true, value_name = "NAME", env = "BEMI_PUBLICATION", hide_env_values = true, default_value = DEFAULT_NAME)]
     publication: String,
 }
 
@@ -91,14 +91,36 @@ impl ConnectionArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Prepare the database: the table `changes`, replica identities, publication and slot.
+    ///
+    /// Running it again changes nothing, and adds tables that are new. Each tracked table gets
+    /// `REPLICA IDENTITY FULL` before it is published, so that `before` holds the whole row and the
+    /// application's own UPDATE and DELETE keep working.
+    ///
+    /// The role needs the attribute REPLICATION, ownership of the tables, and CREATE on the database
+    /// and on the schema public.
+    #[command(
+        after_help = "Examples:\n  bemi setup\n  bemi setup --tables orders,billing.invoices\n  \
+                            bemi setup --exclude sessions --destination-url postgres://audit@db2/audit"
+    )]
     Setup(setup::SetupArgs),
     /// Capture in the foreground until SIGTERM or Ctrl-C.
+    ///
+    /// Wants `bemi setup` to have been run. Reconnects by itself whenever a connection is lost; what
+    /// was committed meanwhile is in the log and is stored then. `RUST_LOG` sets what it logs.
     Run,
     /// Tell how the capture is doing: slot, lag, last commit, rate.
     Status,
-    /// List changes.
+    /// List changes in the order in which they were committed; all filters must hold.
+    #[command(
+        after_help = "Examples:\n  bemi changes --table todos --primary-key 7\n  \
+                            bemi changes --context user_id=7 --since yesterday --operation DELETE\n  \
+                            bemi changes --json | jq '.[].after'"
+    )]
     Changes(changes::ChangesArgs),
     /// Remove everything that setup made, and say what stays.
+    ///
+    /// The slot, the publication and bemi's tables go, with every change stored so far. Replica
+    /// identities stay as setup left them, and are named with the statement that puts them back.
     Teardown(teardown::TeardownArgs),
 }
 

@@ -7,11 +7,6 @@ use crate::error::Error;
 use crate::settings::{Settings, Tables};
 use crate::setup::{OnGap, setup};
 
-/// Prepares the database. Running it again changes nothing, and adds tables that are new.
-///
-/// Each tracked table gets `REPLICA IDENTITY FULL` before it is published, so that `before` holds the
-/// whole row and the application's own UPDATE and DELETE keep working. The role needs the attribute
-/// REPLICATION, ownership of the tables, and CREATE on the database.
 #[derive(Args)]
 pub(super) struct SetupArgs {
     /// Track these tables only, as `table` (in every schema) or `schema.table`, separated by commas.

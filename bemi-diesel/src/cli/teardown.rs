@@ -10,9 +10,6 @@ use crate::settings::Settings;
 use crate::setup::teardown;
 use crate::sink::store;
 
-/// Removes the slot, the publication and bemi's tables, with every change stored so far.
-///
-/// Replica identities stay as setup left them, and are named with the statement that puts them back.
 #[derive(Args)]
 pub(super) struct TeardownArgs {
     /// Keep the table `changes` and what is in it.

@@ -70,6 +70,7 @@ pub struct AsyncBemiConnection {
 
 impl AsyncBemiConnection {
     /// Wraps a connection, such as one with TLS. See also [`AsyncConnection::establish`].
+    #[must_use]
     pub fn new(mut inner: AsyncPgConnection) -> Self {
         let status = AnsiTransactionManager::transaction_manager_status_mut(&mut inner);
         let in_transaction = matches!(status.transaction_depth(), Ok(Some(_)));

@@ -1,16 +1,17 @@
 //! The wrapped `PgConnection`.
 
+mod count;
 mod dsl;
 mod load;
 
 use diesel::connection::{
     AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, Instrumentation,
-    LoadConnection, MultiConnectionHelper, SimpleConnection, TransactionManager,
+    MultiConnectionHelper, SimpleConnection, TransactionManager,
 };
 use diesel::migration::MigrationConnection;
 use diesel::pg::{
     GetPgMetadataCache, Pg, PgConnection, PgMetadataCache, PgMetadataLookup, PgNotification,
-    PgRowByRowLoadingMode, TransactionBuilder,
+    TransactionBuilder,
 };
 use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::r2d2::R2D2Connection;
@@ -22,7 +23,7 @@ use super::facts::PROBE;
 use super::plan::{Enclosing, Plan};
 use super::session::{Known, Session, ambient};
 use super::statement::{self, Kind};
-use super::tagged::{Counted, Tagged};
+use super::tagged::Tagged;
 use super::transaction::{Members, Transaction};
 
 /// A [`PgConnection`] whose writes carry the [ambient context](crate::scope) into the write-ahead log.
@@ -40,7 +41,7 @@ use super::transaction::{Members, Transaction};
 ///
 /// A statement that may not run in a transaction (`CALL`, `DO`, DDL, a `SELECT` of a function) is sent
 /// as it is outside of one, and its rows have no context; so are such writes in the
-/// [row-by-row](PgRowByRowLoadingMode) mode. In a transaction they have it.
+/// [row-by-row](diesel::pg::PgRowByRowLoadingMode) mode. In a transaction they have it.
 ///
 /// The first write in a scope asks the server once per connection whether the user may write messages.
 ///
@@ -67,6 +68,7 @@ pub struct BemiConnection {
 
 impl BemiConnection {
     /// Wraps a connection. See also [`Connection::establish`].
+    #[must_use]
     pub fn new(mut inner: PgConnection) -> Self {
         let status = AnsiTransactionManager::transaction_manager_status_mut(&mut inner);
         let in_transaction = matches!(status.transaction_depth(), Ok(Some(_)));
@@ -209,7 +211,7 @@ impl Connection for BemiConnection {
             Plan::Enclose(begin) => {
                 self.enclosed(&begin, |inner| inner.execute_returning_count(source))
             }
-            Plan::Tag(tag) => match count(&mut self.inner, Tagged::new(source, tag)) {
+            Plan::Tag(tag) => match count::count(&mut self.inner, Tagged::new(source, tag)) {
                 Err(error) if self.session.blames_tag(&error, &statement) => {
                     self.inner.execute_returning_count(source)
                 }
@@ -235,21 +237,6 @@ impl Connection for BemiConnection {
     fn set_prepared_statement_cache_size(&mut self, size: CacheSize) {
         self.inner.set_prepared_statement_cache_size(size);
     }
-}
-
-/// Executes a tagged statement. Its rows are read one by one and dropped, as `execute` would keep all
-/// of them until the end, and an `UPDATE` can have millions.
-fn count<T>(inner: &mut PgConnection, query: Tagged<T>) -> QueryResult<usize>
-where
-    T: QueryFragment<Pg> + QueryId,
-{
-    let rows = LoadConnection::<PgRowByRowLoadingMode>::load(inner, Counted(query))?;
-    let mut count = 0;
-    for row in rows {
-        row?;
-        count += 1;
-    }
-    Ok(count)
 }
 
 impl R2D2Connection for BemiConnection {

@@ -9,7 +9,7 @@
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel::sql_types::{Text, Untyped};
+use diesel::sql_types::Text;
 
 use super::emit::FUNCTION;
 use super::plan::Tag;
@@ -57,23 +57,4 @@ impl<T: QueryId> QueryId for Tagged<T> {
 
 impl<T: Query> Query for Tagged<T> {
     type SqlType = T::SqlType;
-}
-
-/// A tagged statement whose rows are only counted, so it need not say what is in them.
-pub(super) struct Counted<T>(pub(super) Tagged<T>);
-
-impl<T: QueryFragment<Pg>> QueryFragment<Pg> for Counted<T> {
-    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        self.0.walk_ast(out)
-    }
-}
-
-impl<T: QueryId> QueryId for Counted<T> {
-    type QueryId = <Tagged<T> as QueryId>::QueryId;
-
-    const HAS_STATIC_QUERY_ID: bool = T::HAS_STATIC_QUERY_ID;
-}
-
-impl<T> Query for Counted<T> {
-    type SqlType = Untyped;
 }

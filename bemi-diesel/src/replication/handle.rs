@@ -139,8 +139,9 @@ impl CaptureHandle {
         })
     }
 
-    /// Waits until the capture has ended; [`finished`](Self::finished) tells why.
-    pub(crate) async fn ended(&self) {
+    /// Waits until the capture has ended; [`finished`](Self::finished) tells why. For a `select!`
+    /// beside the application's own work.
+    pub async fn ended(&self) {
         // An error means that the thread is gone, which is as final.
         let mut status = self.status.clone();
         let _status = status.wait_for(Status::is_final).await;

@@ -53,11 +53,6 @@ impl Proxy {
         format!("{before}:{}/{database}", self.port)
     }
 
-    /// Cuts every connection.
-    pub(crate) fn cut(&self) {
-        self.network.state().cut();
-    }
-
     /// Cuts every connection after the server has sent `bytes` more.
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.network.state().allowance = Some(bytes);

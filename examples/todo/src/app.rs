@@ -4,9 +4,11 @@ use std::net::TcpListener;
 
 use actix_web::dev::{Server, ServiceRequest};
 use actix_web::{App, HttpServer, web};
+use anyhow::anyhow;
 use bemi_actix::BemiMiddleware;
 use bemi_diesel::{BemiConnection, Context};
 use diesel::r2d2::{self, ConnectionManager};
+use diesel::{Connection, ConnectionError};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::handlers;
@@ -22,11 +24,31 @@ pub(crate) fn pool(url: &str) -> anyhow::Result<Pool> {
         .build(ConnectionManager::new(url))?)
 }
 
-pub(crate) fn migrate(pool: &Pool) -> anyhow::Result<()> {
-    pool.get()?
+/// Makes the tables. A pool would try for half a minute to reach a server that is not there.
+pub(crate) fn migrate(url: &str) -> anyhow::Result<()> {
+    BemiConnection::establish(url)
+        .map_err(|error| cannot_connect(&error))?
         .run_pending_migrations(MIGRATIONS)
         .map_err(anyhow::Error::from_boxed)?;
     Ok(())
+}
+
+/// What libpq says, unless it could quote the URL, and with it the password.
+fn cannot_connect(error: &ConnectionError) -> anyhow::Error {
+    let reason = match error {
+        ConnectionError::BadConnection(reason) => reason.lines().next().unwrap_or_default(),
+        _ => "",
+    };
+    let reason = if reason.starts_with("connection to server") {
+        reason
+    } else if reason.starts_with("could not translate host name") {
+        "the host in the database URL is not known"
+    } else {
+        "the database URL is not valid: expected postgres://role:password@host:port/database"
+    };
+    anyhow!(
+        "{reason}\nhelp: check that the server runs, and what --database-url or DATABASE_URL says"
+    )
 }
 
 pub(crate) fn serve(listener: TcpListener, pool: Pool) -> anyhow::Result<Server> {

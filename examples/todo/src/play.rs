@@ -1,7 +1,12 @@
 //! Five real HTTP requests, and how to make more.
 
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
 use actix_web::web;
 use serde_json::{Value, json};
+
+use crate::database::Database;
 
 /// The user that the requests are made for.
 const USER: &str = "187234";
@@ -33,8 +38,9 @@ pub(crate) async fn five_requests(port: u16) -> anyhow::Result<()> {
     .await?
 }
 
-pub(crate) fn print_invitation(port: u16, database_url: &str) {
-    println!(
+pub(crate) fn print_invitation(port: u16, database: &Database) -> io::Result<()> {
+    let url = database.shown_url();
+    print(format!(
         "
 Serving until Ctrl-C. Make a change and see it:
 
@@ -43,7 +49,15 @@ Serving until Ctrl-C. Make a change and see it:
 
 or behind the application's back, which is captured as well:
 
-  psql {database_url} -c \"UPDATE todos SET title = 'Sleep more'\"
+  psql {url} -c \"UPDATE todos SET title = 'Sleep more'\"
 "
-    );
+    ))
+}
+
+/// Prints a line on standard output. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn print(text: impl Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -1,8 +1,7 @@
 //! What the audit trail says.
 
 use bemi_diesel::schema::changes;
-use bemi_diesel::{BemiConnection, Change, JsonObject, Lsn};
-use comfy_table::{ContentArrangement, Table, presets};
+use bemi_diesel::{BemiConnection, Change, Lsn};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
@@ -30,42 +29,4 @@ pub(crate) fn latest(connection: &mut BemiConnection) -> QueryResult<Vec<Change>
         .limit(20)
         .select(Change::as_select())
         .load(connection)
-}
-
-pub(crate) fn table(changes: &[Change]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header([
-            "primary_key",
-            "table",
-            "operation",
-            "before",
-            "after",
-            "context",
-            "committed_at",
-        ]);
-    for change in changes {
-        table.add_row([
-            change.primary_key.clone().unwrap_or_default(),
-            change.table.to_string(),
-            change.operation.to_string(),
-            lines(&change.before),
-            lines(&change.after),
-            lines(&change.context),
-            change.committed_at.format("%F %T%.6f").to_string(),
-        ]);
-    }
-    table
-}
-
-/// The same object with a line for each member.
-fn lines(object: &JsonObject) -> String {
-    let members = object.members().unwrap_or_default();
-    let lines: Vec<String> = members
-        .iter()
-        .map(|(key, value)| format!("{key:?}: {value}"))
-        .collect();
-    format!("{{{}}}", lines.join(",\n "))
 }

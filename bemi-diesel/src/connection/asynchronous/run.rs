@@ -110,7 +110,15 @@ impl AsyncBemiConnection {
             return (None, None);
         }
         let members = statement.as_ref().and_then(|_| ambient());
-        let (around, tag) = match session.plan(&statement, members, enclosing) {
+        if abandoned {
+            // What is planned runs after the rollback.
+            session.transaction = Transaction::Autocommit;
+        }
+        let plan = session.plan(&statement, members, enclosing);
+        if abandoned {
+            session.transaction = Transaction::Enclosed;
+        }
+        let (around, tag) = match plan {
             Plan::Forward => (Around::Nothing, None),
             Plan::Tag(tag) => (Around::Nothing, Some(tag)),
             Plan::Precede(sql) => (Around::Precede(sql), None),

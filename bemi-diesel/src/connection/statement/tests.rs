@@ -51,11 +51,7 @@ fn statements_that_can_carry_the_message() {
             dml("t", false, 1),
         ),
         (
-            "WITH x AS (SELECT 1), delete AS (SELECT 2) UPDATE t SET a = $1",
-            dml("t", false, 1),
-        ),
-        (
-            "WITH x AS (INSERT INTO s VALUES ($1) RETURNING id) DELETE FROM t WHERE id IN (SELECT id FROM x)",
+            "WITH x AS (SELECT 1), y AS (SELECT 2) UPDATE t SET a = $1",
             dml("t", false, 1),
         ),
         ("-- first\nDELETE FROM t", dml("t", false, 0)),
@@ -72,6 +68,8 @@ fn statements_that_write_and_cannot_carry_it() {
         "DELETE FROM t; -- bye",
         "WITH x AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM x",
         "WITH RECURSIVE x AS MATERIALIZED (UPDATE t SET a = 1 RETURNING *) TABLE x",
+        "WITH x AS (INSERT INTO s VALUES ($1) RETURNING id) DELETE FROM t USING x",
+        "WITH x AS (SELECT 1), delete AS (SELECT 2) UPDATE t SET a = $1",
         "MERGE INTO t USING s ON true WHEN MATCHED THEN DELETE",
         "WITH x AS (SELECT 1) MERGE INTO t USING x ON true WHEN MATCHED THEN DELETE",
         "SELECT * INTO t FROM s",

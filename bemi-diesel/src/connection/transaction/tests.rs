@@ -1,7 +1,7 @@
 use super::*;
 
-fn members(json: &str) -> Members {
-    Some(json.into())
+fn n(n: u32) -> String {
+    format!("\"n\":{n}")
 }
 
 fn open() -> Transaction {
@@ -37,31 +37,31 @@ fn a_transaction_that_only_reads_needs_no_message() {
 #[test]
 fn one_write_has_its_text_and_two_have_none() {
     let mut transaction = open();
-    assert_eq!(write(&mut transaction, members("\"a\":1"), "INSERT"), None);
+    assert_eq!(write(&mut transaction, Some(n(1).into()), "INSERT"), None);
     assert_eq!(
         block(&mut transaction).end(),
-        Some(wrote(Some("\"a\":1"), Some("INSERT")))
+        Some(wrote(Some(&n(1)), Some("INSERT")))
     );
-    assert_eq!(write(&mut transaction, members("\"a\":1"), "DELETE"), None);
+    assert_eq!(write(&mut transaction, Some(n(1).into()), "DELETE"), None);
     assert_eq!(
         block(&mut transaction).end(),
-        Some(wrote(Some("\"a\":1"), None))
+        Some(wrote(Some(&n(1)), None))
     );
 }
 
 #[test]
 fn a_change_of_context_closes_the_old_one_and_opens_the_new_one() {
     let mut transaction = open();
-    write(&mut transaction, members("\"a\":1"), "INSERT");
+    write(&mut transaction, Some(n(1).into()), "INSERT");
     assert_eq!(
-        write(&mut transaction, members("\"a\":2"), "DELETE"),
+        write(&mut transaction, Some(n(2).into()), "DELETE"),
         Some(format!(
             "{};{}",
-            wrote(Some("\"a\":1"), Some("INSERT")),
-            always(Some("\"a\":2"))
+            wrote(Some(&n(1)), Some("INSERT")),
+            always(Some(&n(2)))
         ))
     );
-    assert_eq!(write(&mut transaction, members("\"a\":2"), "DELETE"), None);
+    assert_eq!(write(&mut transaction, Some(n(2).into()), "DELETE"), None);
     assert_eq!(write(&mut transaction, None, "DELETE"), Some(always(None)));
     assert_eq!(block(&mut transaction).end(), None);
 }
@@ -72,11 +72,11 @@ fn rows_without_context_keep_none() {
     assert_eq!(write(&mut transaction, None, "INSERT"), None);
     assert_eq!(block(&mut transaction).end(), None);
     assert_eq!(
-        write(&mut transaction, members("\"a\":1"), "DELETE"),
+        write(&mut transaction, Some(n(1).into()), "DELETE"),
         Some(format!(
             "{};{}",
             wrote(None, Some("INSERT")),
-            always(Some("\"a\":1"))
+            always(Some(&n(1)))
         ))
     );
 }
@@ -84,18 +84,18 @@ fn rows_without_context_keep_none() {
 #[test]
 fn a_savepoint_takes_its_messages_with_it() {
     let mut transaction = open();
-    write(&mut transaction, members("\"a\":1"), "INSERT");
+    write(&mut transaction, Some(n(1).into()), "INSERT");
     transaction.apply(&Control::Savepoint("s".into()));
-    assert!(write(&mut transaction, members("\"a\":2"), "DELETE").is_some());
+    assert!(write(&mut transaction, Some(n(2).into()), "DELETE").is_some());
     transaction.failed();
     assert!(matches!(transaction, Transaction::Failed(_)));
     transaction.apply(&Control::RollbackTo("s".into()));
     assert_eq!(
         block(&mut transaction).end(),
-        Some(wrote(Some("\"a\":1"), Some("INSERT")))
+        Some(wrote(Some(&n(1)), Some("INSERT")))
     );
     // The savepoint is still there, and a released one keeps its messages.
-    assert!(write(&mut transaction, members("\"a\":3"), "DELETE").is_some());
+    assert!(write(&mut transaction, Some(n(3).into()), "DELETE").is_some());
     transaction.apply(&Control::Release("s".into()));
     assert_eq!(block(&mut transaction).end(), None);
     transaction.apply(&Control::RollbackTo("s".into()));
@@ -106,7 +106,7 @@ fn a_savepoint_takes_its_messages_with_it() {
 fn the_latest_savepoint_of_a_name_counts() {
     let mut transaction = open();
     transaction.apply(&Control::Savepoint("s".into()));
-    write(&mut transaction, members("\"a\":1"), "INSERT");
+    write(&mut transaction, Some(n(1).into()), "INSERT");
     transaction.apply(&Control::Savepoint("s".into()));
     transaction.apply(&Control::RollbackTo("s".into()));
     assert!(block(&mut transaction).end().is_some());
@@ -118,12 +118,9 @@ fn the_latest_savepoint_of_a_name_counts() {
 #[test]
 fn a_settled_block_is_told() {
     let mut transaction = open();
-    write(&mut transaction, members("\"a\":1"), "INSERT");
-    write(&mut transaction, members("\"a\":1"), "INSERT");
-    assert_eq!(
-        block(&mut transaction).settle(),
-        Some(always(Some("\"a\":1")))
-    );
+    write(&mut transaction, Some(n(1).into()), "INSERT");
+    write(&mut transaction, Some(n(1).into()), "INSERT");
+    assert_eq!(block(&mut transaction).settle(), Some(always(Some(&n(1)))));
     assert_eq!(block(&mut transaction).settle(), None);
     assert_eq!(block(&mut transaction).end(), None);
 }
@@ -165,7 +162,7 @@ fn controls() {
         assert_eq!(transaction, to, "{from:?} {control:?}");
     }
     let mut begun = open();
-    write(&mut begun, members("\"a\":1"), "INSERT");
+    write(&mut begun, Some(n(1).into()), "INSERT");
     let mut again = begun.clone();
     again.apply(&Control::Begin);
     assert_eq!(again, begun);
@@ -174,7 +171,7 @@ fn controls() {
 #[test]
 fn what_goes_well_proves_the_transaction_alive() {
     let mut transaction = open();
-    write(&mut transaction, members("\"a\":1"), "INSERT");
+    write(&mut transaction, Some(n(1).into()), "INSERT");
     let before = transaction.clone();
     transaction.failed();
     transaction.succeeded();

@@ -1,0 +1,343 @@
+//! Statements that are transactions of their own.
+
+use diesel::connection::{DefaultLoadingMode, SimpleConnection};
+use diesel::pg::PgRowByRowLoadingMode;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Integer, Text};
+
+use crate::{Database, insert, todo, todos, with};
+
+#[test]
+fn a_write_carries_its_context_in_its_own_transaction() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    with(1, || assert_eq!(insert(c, 1), Ok(1)));
+    with(2, || {
+        let updated = diesel::update(todos::table.find(1))
+            .set(todos::title.eq("b"))
+            .execute(c);
+        assert_eq!(updated, Ok(1));
+    });
+    with(3, || {
+        assert_eq!(diesel::delete(todos::table.find(1)).execute(c), Ok(1));
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, context 1 lead INSERT",
+            "UPDATE 1, context 2 lead UPDATE",
+            "DELETE 1, context 3 lead DELETE",
+        ]
+    );
+}
+
+#[test]
+fn the_message_is_the_context_and_the_statement() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    let hostile = "it's \\ \" */ $1 \u{1F600}";
+    bemi_diesel::sync_scope(bemi_diesel::Context::new().with("who", hostile), || {
+        insert(c, 1).expect("a row");
+        c.transaction(|c| insert(c, 2)).expect("a row");
+    });
+    let sql = r#"INSERT INTO "todos" ("id", "title") VALUES ($1, $2)"#;
+    let expected = |rest| {
+        let mut json = serde_json::json!({"SQL": sql, "who": hostile});
+        if rest {
+            json["_bemi"] = serde_json::json!({"lead": true});
+        }
+        json
+    };
+    let messages: Vec<serde_json::Value> = database
+        .messages()
+        .iter()
+        .map(|json| serde_json::from_str(json).expect("JSON"))
+        .collect();
+    assert_eq!(messages, [expected(true), expected(false)]);
+}
+
+#[test]
+fn literals_do_not_depend_on_the_servers_settings() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    c.batch_execute("SET standard_conforming_strings = off")
+        .expect("a setting");
+    let hostile = "\\'; DELETE FROM todos; --";
+    bemi_diesel::sync_scope(bemi_diesel::Context::new().with("who", hostile), || {
+        c.transaction(|c| insert(c, 1)).expect("a row");
+    });
+    let message: serde_json::Value = serde_json::from_str(&database.messages()[0]).expect("JSON");
+    assert_eq!(message["who"], hostile);
+}
+
+#[test]
+fn outside_every_scope_nothing_is_sent() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    insert(c, 1).expect("a row");
+    c.transaction(|c| insert(c, 2)).expect("a row");
+    c.batch_execute("DELETE FROM todos").expect("two rows");
+    assert_eq!(
+        database.log(),
+        ["INSERT 1", "INSERT 2", "DELETE 1, DELETE 2"]
+    );
+}
+
+#[test]
+fn results_are_those_of_the_plain_connection() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    with(1, || {
+        let row: (i32, String) = diesel::insert_into(todos::table)
+            .values(todo(1))
+            .get_result(c)
+            .expect("a row");
+        assert_eq!(row, (1, "a".to_owned()));
+        let id: i32 = diesel::insert_into(todos::table)
+            .values(todo(2))
+            .returning(todos::id)
+            .get_result(c)
+            .expect("a row");
+        assert_eq!(id, 2);
+        let ids: Vec<i32> = diesel::insert_into(todos::table)
+            .values(vec![todo(3), todo(4)])
+            .returning(todos::id)
+            .get_results(c)
+            .expect("two rows");
+        assert_eq!(ids, [3, 4]);
+        let updated = diesel::update(todos::table)
+            .set(todos::title.eq("b"))
+            .execute(c);
+        assert_eq!(updated, Ok(4));
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, context 1 lead INSERT",
+            "INSERT 2, context 1 lead INSERT",
+            "INSERT 3, context 1 lead INSERT, INSERT 4",
+            "UPDATE 1, context 1 lead UPDATE, UPDATE 2, UPDATE 3, UPDATE 4",
+        ]
+    );
+}
+
+#[test]
+fn upserts() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    let upsert = |c: &mut _, id| {
+        diesel::insert_into(todos::table)
+            .values(todo(id))
+            .on_conflict(todos::id)
+            .do_update()
+            .set(todos::title.eq("b"))
+            .execute(c)
+    };
+    with(1, || {
+        assert_eq!(upsert(c, 1), Ok(1));
+        assert_eq!(upsert(c, 1), Ok(1));
+        let nothing = diesel::insert_into(todos::table)
+            .values(vec![todo(1), todo(2)])
+            .on_conflict_do_nothing()
+            .execute(c);
+        assert_eq!(nothing, Ok(1));
+        let nothing = diesel::insert_into(todos::table)
+            .values(todo(1))
+            .on_conflict_do_nothing()
+            .execute(c);
+        assert_eq!(nothing, Ok(0));
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, context 1 lead INSERT",
+            "UPDATE 1, context 1 lead INSERT",
+            "INSERT 2, context 1 lead INSERT",
+        ]
+    );
+}
+
+#[test]
+fn no_row_no_message_and_no_transaction_number() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    with(1, || {
+        assert_eq!(diesel::delete(todos::table.find(1)).execute(c), Ok(0));
+        let none: Vec<i32> = vec![];
+        let inserted = diesel::insert_into(todos::table)
+            .values(none.into_iter().map(todo).collect::<Vec<_>>())
+            .execute(c);
+        assert_eq!(inserted, Ok(0));
+        assert_eq!(todos::table.load::<(i32, String)>(c), Ok(vec![]));
+        assert_eq!(todos::table.into_boxed().count().get_result(c), Ok(0_i64));
+    });
+    assert_eq!(database.messages(), [""; 0]);
+}
+
+#[test]
+fn raw_statements() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    #[derive(QueryableByName, PartialEq, Debug)]
+    struct Todo {
+        #[diesel(sql_type = Text)]
+        title: String,
+        #[diesel(sql_type = Integer)]
+        id: i32,
+    }
+    with(1, || {
+        let rows: Vec<Todo> = sql_query("INSERT INTO todos VALUES ($1, $2) RETURNING *")
+            .bind::<Integer, _>(1)
+            .bind::<Text, _>("a")
+            .load(c)
+            .expect("a row");
+        assert_eq!(
+            rows,
+            [Todo {
+                title: "a".to_owned(),
+                id: 1
+            }]
+        );
+        let updated =
+            sql_query("WITH x AS (SELECT $1 AS title) UPDATE todos SET title = x.title FROM x")
+                .bind::<Text, _>("b")
+                .execute(c);
+        assert_eq!(updated, Ok(1));
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, context 1 lead INSERT",
+            "UPDATE 1, context 1 lead WITH"
+        ]
+    );
+}
+
+#[test]
+fn all_contexts_share_one_prepared_statement() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    for n in 1..=5 {
+        with(n, || insert(c, n)).expect("a row");
+    }
+    let prepared: i64 = diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(
+        "(SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'INSERT%')",
+    ))
+    .get_result(c)
+    .expect("a count");
+    assert_eq!(prepared, 1);
+}
+
+#[test]
+fn rows_as_they_arrive() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    let ids: Vec<i32> = with(1, || {
+        diesel::insert_into(todos::table)
+            .values(vec![todo(1), todo(2)])
+            .returning(todos::id)
+            .load_iter::<i32, PgRowByRowLoadingMode>(c)
+            .expect("two rows")
+            .collect::<QueryResult<_>>()
+            .expect("two rows")
+    });
+    assert_eq!(ids, [1, 2]);
+    assert_eq!(
+        database.log(),
+        ["INSERT 1, context 1 lead INSERT, INSERT 2"]
+    );
+}
+
+#[test]
+fn two_results_at_once() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    with(1, || {
+        insert(c, 1).expect("a row");
+        let first = todos::table.load_iter::<(i32, String), DefaultLoadingMode>(c);
+        let second = diesel::update(todos::table)
+            .set(todos::title.eq("b"))
+            .returning(todos::title)
+            .load_iter::<String, DefaultLoadingMode>(c);
+        let (first, second) = (first.expect("rows"), second.expect("rows"));
+        assert_eq!(
+            first.collect::<QueryResult<Vec<_>>>(),
+            Ok(vec![(1, "a".to_owned())])
+        );
+        assert_eq!(
+            second.collect::<QueryResult<Vec<_>>>(),
+            Ok(vec!["b".to_owned()])
+        );
+    });
+}
+
+#[test]
+fn the_added_column_is_not_to_be_seen() {
+    use diesel::connection::LoadConnection;
+    use diesel::row::{Field, Row};
+
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    let query = sql_query("INSERT INTO todos VALUES (1, 'a') RETURNING id, title");
+    let mut rows = with(1, || {
+        LoadConnection::<DefaultLoadingMode>::load(c, query).expect("a row")
+    });
+    let row = rows.next().expect("a row").expect("a row");
+    assert_eq!(row.field_count(), 2);
+    assert!(row.get(2).is_none());
+    assert!(row.get("?column?").is_none());
+    assert_eq!(
+        row.get("title").expect("a column").field_name(),
+        Some("title")
+    );
+    assert_eq!(row.partial_row(1..3).field_count(), 1);
+    assert_eq!(database.log(), ["INSERT 1, context 1 lead INSERT"]);
+}
+
+#[test]
+fn errors_are_the_applications_own() {
+    let database = Database::new();
+    let (c, plain) = (&mut database.wrapped(), &mut database.plain());
+    let empty = (todos::id.eq(1), todos::title.eq(""));
+    let query = diesel::insert_into(todos::table).values(empty);
+    let expected = query.execute(plain).expect_err("a check");
+    with(1, || {
+        assert_eq!(query.execute(c).expect_err("a check"), expected);
+        let unknown = sql_query("UPDATE nothing SET a = 1").execute(c);
+        assert_eq!(
+            unknown.expect_err("no table").to_string(),
+            "relation \"nothing\" does not exist"
+        );
+        assert_eq!(insert(c, 1), Ok(1));
+    });
+    assert_eq!(database.log(), ["INSERT 1, context 1 lead INSERT"]);
+}
+
+#[test]
+fn batches() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    with(1, || {
+        c.batch_execute("INSERT INTO todos VALUES (1, 'a'); DELETE FROM todos; -- gone")
+            .expect("two statements");
+        c.batch_execute("INSERT INTO todos VALUES (1, 'a')")
+            .expect("a row");
+        c.batch_execute("DELETE FROM todos WHERE false")
+            .expect("no row");
+        c.batch_execute("CREATE INDEX CONCURRENTLY i ON todos (title)")
+            .expect("outside a transaction");
+        c.batch_execute("VACUUM todos")
+            .expect("outside a transaction");
+        c.batch_execute("BEGIN; DELETE FROM todos; COMMIT")
+            .expect("its own");
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, DELETE 1, context 1 - -",
+            "INSERT 1, context 1 - INSERT",
+            "DELETE 1",
+        ]
+    );
+}

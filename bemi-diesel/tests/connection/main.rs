@@ -1,0 +1,55 @@
+//! The wrapped connections against a real PostgreSQL, and what they leave in its log.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "diesel's macros write items without"
+)]
+
+mod asynchronous;
+mod autocommit;
+mod database;
+mod fallback;
+mod refused;
+mod traits;
+mod transactions;
+
+use bemi_diesel::{BemiConnection, Context, sync_scope};
+use diesel::prelude::*;
+
+pub(crate) use database::Database;
+
+diesel::table! {
+    todos {
+        id -> Integer,
+        title -> Text,
+    }
+}
+
+diesel::table! {
+    ruled (id) {
+        id -> Integer,
+        title -> Text,
+    }
+}
+
+/// A row to insert.
+pub(crate) fn todo(
+    id: i32,
+) -> (
+    diesel::dsl::Eq<todos::id, i32>,
+    diesel::dsl::Eq<todos::title, &'static str>,
+) {
+    (todos::id.eq(id), todos::title.eq("a"))
+}
+
+/// Runs `f` with `{"n": n}` as its context.
+pub(crate) fn with<R>(n: i32, f: impl FnOnce() -> R) -> R {
+    sync_scope(Context::new().with("n", n), f)
+}
+
+pub(crate) fn insert(connection: &mut BemiConnection, id: i32) -> QueryResult<usize> {
+    diesel::insert_into(todos::table)
+        .values(todo(id))
+        .execute(connection)
+}
