@@ -54,6 +54,7 @@ mod connection;
 mod context;
 #[cfg(feature = "capture")]
 mod error;
+mod job;
 mod json;
 mod lsn;
 #[cfg(feature = "capture")]
@@ -81,14 +82,23 @@ pub use change::{Change, Operation, ParseOperationError};
 pub use connection::BemiConnection;
 #[cfg(feature = "async")]
 pub use connection::{AsyncBemiConnection, AsyncTransactionBuilder};
-pub use context::{Context, MAX_MESSAGE_BYTES, PREFIX, RESERVED_MEMBER, SQL_MEMBER};
+pub use context::{
+    Context, MAX_CONTEXT_BYTES, MAX_MESSAGE_BYTES, PREFIX, REDACTED, RESERVED_MEMBER, Redaction,
+    SQL_MEMBER,
+};
 #[cfg(feature = "capture")]
 pub use error::{Error, ErrorKind, ServerError};
+pub use job::Job;
 pub use json::JsonObject;
 pub use lsn::{Lsn, ParseLsnError, Xid};
 #[cfg(feature = "capture")]
 pub use replication::{Capture, CaptureBuilder, CaptureHandle, State, Status};
-pub use scope::{Scoped, SharedContext, current_context, scope, set_context, sync_scope};
+pub use scope::{
+    ContextExt, Entered, Scoped, SharedContext, carry_context, current_context, scope, set_context,
+    sync_scope,
+};
+#[cfg(feature = "async")]
+pub use scope::{spawn, spawn_blocking};
 
 /// Sets members of the ambient context when the function starts.
 ///

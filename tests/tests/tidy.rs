@@ -58,6 +58,7 @@ fn pure_modules_do_nothing_but_compute() {
         "bemi-diesel/src/json.rs",
         "bemi-diesel/src/change.rs",
         "bemi-diesel/src/context.rs",
+        "bemi-diesel/src/context",
         "bemi-diesel/src/pgoutput",
         "bemi-diesel/src/value",
         "bemi-diesel/src/stitch",
