@@ -122,6 +122,12 @@ impl SharedContext {
         self.update(|own| own.set_in(path, value));
     }
 
+    /// Removes the member at the end of `path`, for every write from now on. See
+    /// [`Context::remove_in`].
+    pub fn remove_in(&self, path: &[&str]) {
+        self.change(|own| own.remove_in(path));
+    }
+
     /// Changes the context by `change`.
     pub fn update<R>(&self, change: impl FnOnce(&mut Context) -> R) -> R {
         self.change(|own| {
