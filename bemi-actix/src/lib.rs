@@ -51,14 +51,26 @@
 
 mod block;
 mod body;
+mod builder;
 mod error;
 mod extension;
 mod extractor;
+mod member;
 mod middleware;
+mod pairs;
+mod prefix;
+mod recorder;
+mod source;
+mod spawn;
+mod trace;
 
 pub use block::block;
 pub use body::ContextBody;
+pub use builder::BemiMiddlewareBuilder;
 pub use error::MissingMiddleware;
 pub use extension::RequestContextExt;
 pub use extractor::RequestContext;
-pub use middleware::{BemiMiddleware, BemiMiddlewareService, ContextResponse};
+pub use member::Member;
+pub use middleware::{BemiMiddleware, BemiMiddlewareService};
+pub use source::{ContextSource, NoSource};
+pub use spawn::spawn;

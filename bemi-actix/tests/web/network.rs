@@ -7,13 +7,12 @@ use actix_web::dev::ServerHandle;
 use actix_web::rt::task::JoinHandle;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer, get};
-use bemi_actix::BemiMiddleware;
 use bemi_diesel::{Context, bemi_context, current_context, scope, set_context};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use crate::support::{echo, query};
+use crate::support::{echo, endpoint_and, query};
 
 /// As many requests as are in flight at once.
 const CLIENTS: usize = 8;
@@ -63,7 +62,7 @@ async fn start() -> (String, ServerHandle, JoinHandle<std::io::Result<()>>) {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Meeting::clone(&meeting))
-            .wrap(BemiMiddleware::new(query))
+            .wrap(endpoint_and(query))
             .service(mixed)
             .service(panics)
             .route("/echo", web::get().to(echo))

@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Path};
 use actix_web::{App, HttpResponse, Responder, post, test};
-use bemi_actix::BemiMiddleware;
+use bemi_actix::{BemiMiddleware, Member};
 use bemi_diesel::{BemiConnection, Context, bemi_context, set_context, sync_scope};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
@@ -49,7 +49,12 @@ async fn a_request_of_actix_gives_its_changes_their_context() {
     let app = test::init_service(
         App::new()
             .app_data(Data::new(pool(&trail)))
-            .wrap(BemiMiddleware::new(context))
+            .wrap(
+                BemiMiddleware::builder()
+                    .members([Member::Method, Member::Endpoint, Member::Route])
+                    .context(context)
+                    .build(),
+            )
             .service(create),
     )
     .await;
@@ -62,7 +67,9 @@ async fn a_request_of_actix_gives_its_changes_their_context() {
         trail.changes().await,
         [
             json!(["CREATE", "todos", "1", {}, {"id": 1, "title": "Sleep", "done": false}, {
+                "method": "POST",
                 "endpoint": "/todos/Sleep",
+                "route": "/todos/{title}",
                 "params": {"title": "Sleep"},
                 "step": "sync",
                 "user": "ann",
