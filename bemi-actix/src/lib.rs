@@ -1,8 +1,8 @@
 //! Gives every database change that an actix-web application makes the context of its request: who,
 //! where and why.
 //!
-//! [`BemiMiddleware`] opens one ambient context per request, with the path as `endpoint` and what your
-//! closure adds. The handler, the extractors, the inner middleware and a streamed body all run inside
+//! [`BemiMiddleware`] opens one ambient context per request, with method, path, route, request id and trace,
+//! and what your closure adds. The handler, the extractors, the inner middleware and a streamed body all run inside
 //! it, so what they write through the wrapped connections of `bemi_diesel` carries it. This crate
 //! knows nothing of SQL.
 //!
@@ -27,7 +27,7 @@
 //!
 //! fn context(request: &ServiceRequest) -> Context {
 //!     let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
-//!     Context::new().with("method", request.method().as_str()).with("user_agent", agent)
+//!     Context::new().with("user_agent", agent)
 //! }
 //!
 //! #[actix_web::main]
@@ -42,10 +42,12 @@
 //! # What leaves the request
 //!
 //! A task or thread of its own (`actix_web::rt::spawn`, `actix_web::web::block`, `std::thread::spawn`)
-//! has no ambient context, because it may outlive the request. [`block`] takes the context along.
-//! Elsewhere take [`SharedContext::current`](bemi_diesel::SharedContext::current) along and enter it
-//! there with [`scope`](bemi_diesel::SharedContext::scope) or
-//! [`in_scope`](bemi_diesel::SharedContext::in_scope).
+//! has no ambient context, because it may outlive the request. [`spawn`] and [`block`] take the context
+//! along. The [guide](guide) shows handlers, blocking code and jobs, and lists every place.
+//!
+//! # Features
+//!
+//! - `opentelemetry` (off by default): [`Member::Trace`] is that of the current `tracing` span.
 
 #![warn(clippy::pedantic)]
 
@@ -55,6 +57,8 @@ mod builder;
 mod error;
 mod extension;
 mod extractor;
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
 mod member;
 mod middleware;
 mod pairs;

@@ -31,6 +31,12 @@
 //! whoever made it and however. A transaction that rolls back leaves nothing. Not in the log, and so
 //! not in the trail, are the rows of unlogged and temporary tables.
 //!
+//! # Where a context comes from
+//!
+//! In an application [`bemi_actix`](https://docs.rs/bemi-actix) sets it; its guide shows handlers, blocking
+//! code and jobs. What any other program can write is the [protocol](docs::protocol), and what the
+//! database itself can say about changes made by hand is in [`docs::direct_sql`].
+//!
 //! # Features
 //!
 //! All but `cli` are on by default.
@@ -52,6 +58,7 @@ pub mod cli;
 #[cfg(any(feature = "sync", feature = "async"))]
 mod connection;
 mod context;
+pub mod docs;
 #[cfg(feature = "capture")]
 mod error;
 mod job;

@@ -2,6 +2,7 @@
 
 mod block;
 mod bodies;
+mod carried;
 mod handlers;
 mod members;
 mod middleware;

@@ -10,5 +10,7 @@ mod application;
 mod asynchronous;
 mod capture;
 mod context;
+mod hostile;
 mod rows;
 mod support;
+mod writers;
