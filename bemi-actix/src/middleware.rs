@@ -176,9 +176,11 @@ where
 
 /// The response says which request it answers, unless it does so already.
 fn tell_request_id<B>(context: &SharedContext, response: &mut ServiceResponse<B>) {
-    let id = context.get().remove(REQUEST_ID_MEMBER);
-    let id = id.as_ref().and_then(|id| id.as_str());
-    if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok())
+    let id = context.read(|own| {
+        let id = own.get(REQUEST_ID_MEMBER)?.as_str()?;
+        HeaderValue::from_str(id).ok()
+    });
+    if let Some(id) = id
         && !response.headers().contains_key(REQUEST_ID)
     {
         response.headers_mut().insert(REQUEST_ID, id);

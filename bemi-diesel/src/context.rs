@@ -62,10 +62,11 @@ pub const MAX_CONTEXT_BYTES: usize = MAX_MESSAGE_BYTES - (8 << 10);
 /// statement, unless the application sets it itself.
 ///
 /// A context serialises as the object that it is, so it can travel in a queue or a file (see
-/// [`Job`](crate::Job)). It arrives in the database whatever its values hold: quotes, comments and
-/// control characters stay inside their string, and every character beyond ASCII travels as a JSON
-/// escape, so the database's encoding does not matter. Two things are different at the far end:
-/// a character NUL, which `jsonb` cannot hold, is stored as the six characters `\\u0000`, and a context
+/// [`Job`](crate::Job)). It arrives in the log whatever its values hold: quotes, comments and control
+/// characters stay inside their string, and every character beyond ASCII travels as a JSON escape, so
+/// the encoding of the database does not matter. (That of the destination does: `jsonb` holds only
+/// characters that it has, so the destination should be in UTF-8.) Two things are different at the far
+/// end: a character NUL, which `jsonb` cannot hold, is stored as the six characters `\u0000`, and a context
 /// beyond [`MAX_CONTEXT_BYTES`] is cut.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

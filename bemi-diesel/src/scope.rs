@@ -152,6 +152,11 @@ impl SharedContext {
         }
     }
 
+    /// What `read` makes of the context as it is now, without a copy of it.
+    pub fn read<R>(&self, read: impl FnOnce(&Context) -> R) -> R {
+        read(&self.lock().context)
+    }
+
     /// The context as it is now.
     #[must_use]
     pub fn get(&self) -> Context {

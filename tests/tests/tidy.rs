@@ -66,6 +66,9 @@ fn pure_modules_do_nothing_but_compute() {
         "bemi-diesel/src/connection/plan.rs",
         "bemi-diesel/src/connection/statement.rs",
         "bemi-diesel/src/connection/transaction.rs",
+        "bemi-diesel/src/job.rs",
+        "bemi-actix/src/pairs.rs",
+        "bemi-actix/src/prefix.rs",
         "bemi-macros/src",
     ];
     let impure = [

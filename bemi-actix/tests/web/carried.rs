@@ -63,7 +63,6 @@ async fn kept_by_whatever_runs_in_the_same_task() {
         "FuturesUnordered": FuturesUnordered::from_iter([here()]).next().await.flatten();
         "boxed": here().boxed_local().await;
         "shared": here().shared().await;
-        "an async closure": (async || here().await)().await;
         "catch_unwind": std::panic::AssertUnwindSafe(here()).catch_unwind().await.expect("no panic");
     }
 }

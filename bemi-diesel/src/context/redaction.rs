@@ -176,7 +176,9 @@ impl Redaction {
             let bare = part.trim_end_matches(SEPARATORS);
             if let Some((key, value)) = bare.split_once('=')
                 && !value.is_empty()
-                && self.is_secret(&percent_decode_str(key).decode_utf8_lossy())
+                // Of a sentence the last word, as in `SET password = 'a'`.
+                && let Some(word) = key.split_whitespace().next_back()
+                && self.is_secret(&percent_decode_str(word).decode_utf8_lossy())
             {
                 let value_at = at + key.len() + 1;
                 redacted.push_str(&text[copied..value_at]);

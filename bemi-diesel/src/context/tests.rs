@@ -248,6 +248,12 @@ fn secrets_are_taken_out_of_query_strings() {
         ("token=&token=b", "token=&token=[redacted]"),
         ("/a?page=2", "/a?page=2"),
         ("token", "token"),
+        ("=a", "=a"),
+        (
+            "UPDATE t SET password = 'a'",
+            "UPDATE t SET password =[redacted]",
+        ),
+        ("a lost password, ticket=7", "a lost password, ticket=7"),
         ("é?token=é&é", "é?token=[redacted]&é"),
         ("", ""),
     ] {

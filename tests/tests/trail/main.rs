@@ -11,6 +11,7 @@ mod asynchronous;
 mod capture;
 mod context;
 mod hostile;
+mod requests;
 mod rows;
 mod support;
 mod writers;
