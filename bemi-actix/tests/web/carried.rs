@@ -92,10 +92,6 @@ async fn carried_there_by_one_word() {
     kept! {
         "bemi_actix::spawn": bemi_actix::spawn(here()).await.expect("no panic");
         "bemi_actix::block": bemi_actix::block(current_context).await.expect("no panic");
-        "bemi_diesel::spawn": bemi_diesel::spawn(here()).await.expect("no panic");
-        "bemi_diesel::spawn_blocking": {
-            bemi_diesel::spawn_blocking(current_context).await.expect("no panic")
-        };
         "actix_web::rt::spawn": rt::spawn(here().in_current_context()).await.expect("no panic");
         "tokio::spawn": tokio::spawn(here().in_current_context()).await.expect("no panic");
         "tokio::task::spawn_local": {

@@ -66,6 +66,9 @@ const SECRETS: [&str; 44] = [
 /// and `apikey`, and neither finds `secretary`. Objects are searched at every depth, in arrays too; a
 /// text is searched for the parameters of a query string, as in `/login?token=…` or `user=a&password=…`.
 ///
+/// `bemi_actix` applies it to the contexts of requests; for others there is
+/// [`SharedContext::with_redaction`](crate::SharedContext::with_redaction).
+///
 /// The default knows `password`, `passphrase`, `passcode`, `pwd`, `secret`, `token`, `authorization`,
 /// `bearer`, `cookie`, `credentials`, `api_key`, `access_key`, `private_key`, `secret_key`,
 /// `signing_key`, `encryption_key`, `session_id`, `csrf`, `xsrf`, `jwt`, `otp`, `card_number`,

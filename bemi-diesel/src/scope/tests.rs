@@ -230,3 +230,26 @@ fn secrets_get_in_by_no_way() {
     // Without a redaction nothing is touched.
     assert_eq!(sync_scope(secret(), current_context), Some(secret()));
 }
+
+#[cfg(feature = "async")]
+#[tokio::test]
+async fn tasks_and_the_blocking_pool_have_it_along() {
+    scope(with("a", 1), async {
+        let task = spawn(async { set_context("task", 1) });
+        let blocking = spawn_blocking(|| set_context("blocking", 1));
+        assert!(task.await.expect("no panic") && blocking.await.expect("no panic"));
+        assert_eq!(
+            current_context(),
+            Some(with("a", 1).with("task", 1).with("blocking", 1))
+        );
+    })
+    .await;
+    assert_eq!(
+        spawn(async { current_context() }).await.expect("no panic"),
+        None
+    );
+    assert_eq!(
+        spawn_blocking(current_context).await.expect("no panic"),
+        None
+    );
+}
