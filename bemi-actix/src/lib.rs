@@ -43,7 +43,7 @@
 //!
 //! A task or thread of its own (`actix_web::rt::spawn`, `actix_web::web::block`, `std::thread::spawn`)
 //! has no ambient context, because it may outlive the request. [`spawn`] and [`block`] take the context
-//! along. The [guide](guide) shows handlers, blocking code and jobs, and lists every place.
+//! along. The [guide] shows handlers, blocking code and jobs, and lists every place.
 //!
 //! # Features
 //!
