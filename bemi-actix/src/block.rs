@@ -2,7 +2,7 @@ use std::future::Future;
 
 use actix_web::error::BlockingError;
 use actix_web::web;
-use bemi_diesel::SharedContext;
+use bemi_diesel::carry_context;
 
 /// Runs `f` in the blocking pool with the ambient context of the caller: [`actix_web::web::block`] for
 /// code that writes through the wrapped connections.
@@ -34,9 +34,5 @@ where
     R: Send + 'static,
 {
     // Taken here, where the caller runs, and not where the future is polled first.
-    let context = SharedContext::current();
-    web::block(move || match context {
-        Some(context) => context.in_scope(f),
-        None => f(),
-    })
+    web::block(carry_context(f))
 }

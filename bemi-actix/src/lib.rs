@@ -1,8 +1,8 @@
 //! Gives every database change that an actix-web application makes the context of its request: who,
 //! where and why.
 //!
-//! [`BemiMiddleware`] opens one ambient context per request, with the path as `endpoint` and what your
-//! closure adds. The handler, the extractors, the inner middleware and a streamed body all run inside
+//! [`BemiMiddleware`] opens one ambient context per request, with method, path, route, request id and trace,
+//! and what your closure adds. The handler, the extractors, the inner middleware and a streamed body all run inside
 //! it, so what they write through the wrapped connections of `bemi_diesel` carries it. This crate
 //! knows nothing of SQL.
 //!
@@ -27,7 +27,7 @@
 //!
 //! fn context(request: &ServiceRequest) -> Context {
 //!     let agent = request.headers().get("user-agent").and_then(|agent| agent.to_str().ok());
-//!     Context::new().with("method", request.method().as_str()).with("user_agent", agent)
+//!     Context::new().with("user_agent", agent)
 //! }
 //!
 //! #[actix_web::main]
@@ -42,23 +42,41 @@
 //! # What leaves the request
 //!
 //! A task or thread of its own (`actix_web::rt::spawn`, `actix_web::web::block`, `std::thread::spawn`)
-//! has no ambient context, because it may outlive the request. [`block`] takes the context along.
-//! Elsewhere take [`SharedContext::current`](bemi_diesel::SharedContext::current) along and enter it
-//! there with [`scope`](bemi_diesel::SharedContext::scope) or
-//! [`in_scope`](bemi_diesel::SharedContext::in_scope).
+//! has no ambient context, because it may outlive the request. [`spawn`] and [`block`] take the context
+//! along. The [guide] shows handlers, blocking code and jobs, and lists every place.
+//!
+//! # Features
+//!
+//! - `opentelemetry` (off by default): [`Member::Trace`] is that of the current `tracing` span.
 
 #![warn(clippy::pedantic)]
 
 mod block;
 mod body;
+mod builder;
 mod error;
 mod extension;
 mod extractor;
+// Its programs need a database's crates, so they are compiled where those are: in bemi's own tests.
+#[cfg_attr(not(doctest), doc = include_str!("../docs/guide.md"))]
+#[cfg_attr(doctest, doc = "A tour.")]
+pub mod guide {}
+mod member;
 mod middleware;
+mod pairs;
+mod prefix;
+mod recorder;
+mod source;
+mod spawn;
+mod trace;
 
 pub use block::block;
 pub use body::ContextBody;
+pub use builder::BemiMiddlewareBuilder;
 pub use error::MissingMiddleware;
 pub use extension::RequestContextExt;
 pub use extractor::RequestContext;
-pub use middleware::{BemiMiddleware, BemiMiddlewareService, ContextResponse};
+pub use member::Member;
+pub use middleware::{BemiMiddleware, BemiMiddlewareService};
+pub use source::{ContextSource, NoSource};
+pub use spawn::spawn;

@@ -1,26 +1,26 @@
 use std::fmt;
-use std::future::{Future, Ready, ready};
+use std::future::{Ready, ready};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{self, Poll};
 
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::http::header::HeaderValue;
 use actix_web::{Error, HttpMessage};
-use bemi_diesel::{Context, SharedContext, current_context};
-use pin_project_lite::pin_project;
+use bemi_diesel::{Context, Redaction, Scoped, SharedContext, current_context};
 
-use crate::ContextBody;
-
-/// The default member: the path of the request, without its query.
-const ENDPOINT: &str = "endpoint";
+use crate::member::{self, REQUEST_ID, REQUEST_ID_MEMBER};
+use crate::{BemiMiddlewareBuilder, ContextBody, ContextSource, Member, NoSource, recorder};
 
 /// Middleware that opens one ambient context per request.
 ///
-/// The context starts with the path of the request as `endpoint`. What the closure returns comes on
-/// top and wins where both have a key; what handlers set later, with
+/// The context starts with what the middleware knows by itself: `method`, `endpoint` (the path), `route`
+/// (the pattern), `request_id`, and `trace_id` and `span_id` of a distributed trace (see [`Member`]). What
+/// the closure returns comes on top and wins where both have a key; what handlers set later, with
 /// [`#[bemi_context]`](bemi_diesel::bemi_context), [`set_context`](bemi_diesel::set_context) or
 /// [`RequestContext`](crate::RequestContext), comes on top of that. Everything inside the middleware
-/// runs in the context, the body of the response included.
+/// runs in the context, the body of the response included. Secrets do not get in: whatever is set, by
+/// whom and however deep, passes a [`Redaction`] first.
 ///
 /// Wrap it **inside** the middleware whose results the closure reads (a session, an identity): the one
 /// wrapped last runs first.
@@ -41,134 +41,148 @@ const ENDPOINT: &str = "endpoint";
 /// ```
 ///
 /// Inside another [`scope`](bemi_diesel::scope), or another `BemiMiddleware`, the outer members stay,
-/// as in every nested scope, and the outer `endpoint` too unless the closure sets it.
-pub struct BemiMiddleware<F = fn(&ServiceRequest) -> Context> {
-    context: Arc<F>,
+/// as in every nested scope, and the outer `endpoint` and the like too unless the closure sets them.
+pub struct BemiMiddleware<C = NoSource> {
+    settings: Arc<Settings<C>>,
+}
+
+/// What the builder has collected.
+pub(crate) struct Settings<C> {
+    pub(crate) members: Vec<Member>,
+    pub(crate) body: Option<usize>,
+    pub(crate) redaction: Arc<Redaction>,
+    pub(crate) source: C,
+}
+
+impl BemiMiddleware {
+    /// Middleware of which more is to be said than what the closure of [`new`](BemiMiddleware::new) says.
+    pub fn builder() -> BemiMiddlewareBuilder {
+        BemiMiddlewareBuilder::default()
+    }
 }
 
 impl<F> BemiMiddleware<F>
 where
     F: Fn(&ServiceRequest) -> Context + 'static,
 {
-    /// Middleware whose contexts hold what `context` makes of each request.
+    /// Middleware whose contexts hold what `context` makes of each request, beside the defaults.
     ///
     /// `context` runs before the inner service, once per request. It sees the request as the outer
-    /// middleware left it; the body is not to be read here.
+    /// middleware left it. Where it takes an `await` to know, implement [`ContextSource`].
     pub fn new(context: F) -> Self {
+        BemiMiddleware::builder().context(context).build()
+    }
+}
+
+impl<C> BemiMiddleware<C> {
+    pub(crate) fn from_settings(settings: Settings<C>) -> Self {
         Self {
-            context: Arc::new(context),
+            settings: Arc::new(settings),
         }
     }
 }
 
 impl Default for BemiMiddleware {
-    /// Middleware whose contexts start with `endpoint` alone.
+    /// Middleware whose contexts start with the defaults alone.
     fn default() -> Self {
-        Self::new(|_request| Context::new())
+        Self::builder().build()
     }
 }
 
-impl<F> Clone for BemiMiddleware<F> {
+impl<C> Clone for BemiMiddleware<C> {
     fn clone(&self) -> Self {
         Self {
-            context: Arc::clone(&self.context),
+            settings: Arc::clone(&self.settings),
         }
     }
 }
 
-impl<F> fmt::Debug for BemiMiddleware<F> {
+impl<C> fmt::Debug for BemiMiddleware<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BemiMiddleware").finish_non_exhaustive()
     }
 }
 
-impl<F, S, B> Transform<S, ServiceRequest> for BemiMiddleware<F>
+impl<C, S, B> Transform<S, ServiceRequest> for BemiMiddleware<C>
 where
-    F: Fn(&ServiceRequest) -> Context + 'static,
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    C: ContextSource,
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: 'static,
 {
     type Response = ServiceResponse<ContextBody<B>>;
     type Error = Error;
-    type Transform = BemiMiddlewareService<F, S>;
+    type Transform = BemiMiddlewareService<C, S>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, Self::InitError>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
         ready(Ok(BemiMiddlewareService {
-            context: Arc::clone(&self.context),
-            service,
+            settings: Arc::clone(&self.settings),
+            service: Rc::new(service),
         }))
     }
 }
 
 /// The service that [`BemiMiddleware`] makes of the one it wraps.
-pub struct BemiMiddlewareService<F, S> {
-    context: Arc<F>,
-    service: S,
+pub struct BemiMiddlewareService<C, S> {
+    settings: Arc<Settings<C>>,
+    service: Rc<S>,
 }
 
-impl<F, S> fmt::Debug for BemiMiddlewareService<F, S> {
+impl<C, S> fmt::Debug for BemiMiddlewareService<C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BemiMiddlewareService")
             .finish_non_exhaustive()
     }
 }
 
-impl<F, S> BemiMiddlewareService<F, S>
+impl<C, S, B> Service<ServiceRequest> for BemiMiddlewareService<C, S>
 where
-    F: Fn(&ServiceRequest) -> Context,
-{
-    fn open(&self, request: &ServiceRequest) -> SharedContext {
-        let mut context = Context::new().with(ENDPOINT, request.path());
-        context.merge(current_context().unwrap_or_default());
-        context.merge((self.context)(request));
-        SharedContext::new(context)
-    }
-}
-
-impl<F, S, B> Service<ServiceRequest> for BemiMiddlewareService<F, S>
-where
-    F: Fn(&ServiceRequest) -> Context,
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    C: ContextSource,
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: 'static,
 {
     type Response = ServiceResponse<ContextBody<B>>;
     type Error = Error;
-    type Future = ContextResponse<S::Future>;
+    type Future = Scoped<Pin<Box<dyn Future<Output = Result<Self::Response, Error>>>>>;
 
     actix_web::dev::forward_ready!(service);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
-        let context = self.open(&request);
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let settings = Arc::clone(&self.settings);
+        let service = Rc::clone(&self.service);
+        let outer = current_context().unwrap_or_default();
+        let context = SharedContext::with_redaction(
+            member::context(&settings.members, &request, outer),
+            Arc::clone(&settings.redaction),
+        );
         request.extensions_mut().insert(context.clone());
-        // The call itself is code of the application too: a synchronous part of the inner middleware.
-        let response = context.in_scope(|| self.service.call(request));
-        ContextResponse { context, response }
+        let shared = context.clone();
+        let response = async move {
+            let more = settings.source.context(&mut request).await;
+            shared.update(|own| own.merge(more));
+            if let Some(limit) = settings.body {
+                recorder::attach(&mut request, &shared, limit);
+            }
+            let mut response = service.call(request).await?;
+            if settings.members.contains(&Member::RequestId) {
+                tell_request_id(&shared, &mut response);
+            }
+            Ok(response.map_body(|_head, body| ContextBody::new(shared, body)))
+        };
+        context.scope(Box::pin(response))
     }
 }
 
-pin_project! {
-    /// The response to come of a [`BemiMiddlewareService`].
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct ContextResponse<R> {
-        context: SharedContext,
-        #[pin]
-        response: R,
-    }
-}
-
-impl<R, B> Future for ContextResponse<R>
-where
-    R: Future<Output = Result<ServiceResponse<B>, Error>>,
-{
-    type Output = Result<ServiceResponse<ContextBody<B>>, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        this.context
-            .in_scope(|| this.response.poll(cx))
-            .map_ok(|response| {
-                response.map_body(|_head, body| ContextBody::new(this.context.clone(), body))
-            })
+/// The response says which request it answers, unless it does so already.
+fn tell_request_id<B>(context: &SharedContext, response: &mut ServiceResponse<B>) {
+    let id = context.read(|own| {
+        let id = own.get(REQUEST_ID_MEMBER)?.as_str()?;
+        HeaderValue::from_str(id).ok()
+    });
+    if let Some(id) = id
+        && !response.headers().contains_key(REQUEST_ID)
+    {
+        response.headers_mut().insert(REQUEST_ID, id);
     }
 }

@@ -10,10 +10,19 @@
 //!
 //! One member is reserved: `"_bemi"`, an object of protocol hints, is never part of the context.
 
+mod redaction;
+mod wire;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use redaction::{REDACTED, Redaction};
+#[cfg(any(feature = "sync", feature = "async", feature = "capture", test))]
+pub(crate) use wire::Lead;
+#[cfg(any(feature = "sync", feature = "async", test))]
+pub(crate) use wire::message;
 
 /// The prefix of the logical messages that carry a context.
 pub const PREFIX: &str = "_bemi";
@@ -27,6 +36,18 @@ pub const SQL_MEMBER: &str = "SQL";
 /// A message longer than this many bytes (1 MiB) is reported and never attached to a change.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
+/// What the members of a context may take of a message, in bytes: the rest (8 KiB) is left to the
+/// statement's text and the protocol.
+///
+/// A context that is longer is cut when it is sent, the largest members first: the value of such a
+/// member becomes the text `oversized: 1048577 bytes`, which is what then stands in `changes`, and a
+/// warning is logged. Everything else in the context arrives. A member whose key alone is longer than
+/// 128 bytes is left out instead, as are the largest of thousands of small ones.
+///
+/// The length is that of the JSON in ASCII, in which `é` takes six bytes and a character beyond the
+/// [Basic Multilingual Plane](https://www.unicode.org/glossary/#basic_multilingual_plane) twelve.
+pub const MAX_CONTEXT_BYTES: usize = MAX_MESSAGE_BYTES - (8 << 10);
+
 /// Who, where and why: the JSON object stored beside every change that the application makes.
 ///
 /// ```
@@ -39,6 +60,14 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// `Debug` shows the keys and hides the values, as contexts hold personal data. The key `_bemi` is
 /// reserved for the protocol: a value set under it is not sent. The key `SQL` holds the text of the
 /// statement, unless the application sets it itself.
+///
+/// A context serialises as the object that it is, so it can travel in a queue or a file (see
+/// [`Job`](crate::Job)). It arrives in the log whatever its values hold: quotes, comments and control
+/// characters stay inside their string, and every character beyond ASCII travels as a JSON escape, so
+/// the encoding of the database does not matter. (That of the destination does: `jsonb` holds only
+/// characters that it has, so the destination should be in UTF-8.) Two things are different at the far
+/// end: a character NUL, which `jsonb` cannot hold, is stored as the six characters `\u0000`, and a context
+/// beyond [`MAX_CONTEXT_BYTES`] is cut.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Context {
@@ -65,12 +94,49 @@ impl Context {
     /// stored as the text `unserializable: …` with the reason, so that the mistake shows up in
     /// `changes` and costs the request nothing.
     pub fn set(&mut self, key: impl Into<String>, value: impl Serialize) {
-        let value = serde_json::to_value(value)
-            .unwrap_or_else(|error| Value::String(format!("unserializable: {error}")));
-        self.members.insert(key.into(), value);
+        self.members.insert(key.into(), to_value(value));
     }
 
-    /// Takes over every member of `other`; where both have a key, `other` wins.
+    /// Sets the member at the end of `path` and returns the context. See [`Context::set_in`].
+    #[must_use]
+    pub fn with_in(mut self, path: &[&str], value: impl Serialize) -> Self {
+        self.set_in(path, value);
+        self
+    }
+
+    /// Sets a member of an object inside the context; its other members stay.
+    ///
+    /// What is missing on the way is made, and what is there but is no object is replaced by one. An
+    /// empty path sets nothing.
+    ///
+    /// ```
+    /// use bemi_diesel::Context;
+    ///
+    /// let mut context = Context::new().with_in(&["user", "id"], 7);
+    /// context.set_in(&["user", "role"], "admin");
+    /// assert_eq!(context.get_in(&["user", "id"]), Some(&7.into()));
+    /// assert_eq!(context.get_in(&["user", "role"]), Some(&"admin".into()));
+    /// ```
+    pub fn set_in(&mut self, path: &[&str], value: impl Serialize) {
+        let Some((last, parents)) = path.split_last() else {
+            return;
+        };
+        let mut members = &mut self.members;
+        for key in parents {
+            let inner = members.entry(*key).or_insert(Value::Null);
+            if !inner.is_object() {
+                *inner = Value::Object(Map::new());
+            }
+            let Value::Object(object) = inner else {
+                return;
+            };
+            members = object;
+        }
+        members.insert((*last).to_owned(), to_value(value));
+    }
+
+    /// Takes over every member of `other`; where both have a key, `other` wins, and a value that is an
+    /// object is replaced as a whole.
     pub fn merge(&mut self, other: Context) {
         self.members.extend(other.members);
     }
@@ -79,6 +145,24 @@ impl Context {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.members.get(key)
+    }
+
+    /// The value at the end of `path`, through objects.
+    #[must_use]
+    pub fn get_in(&self, path: &[&str]) -> Option<&Value> {
+        let (first, rest) = path.split_first()?;
+        rest.iter()
+            .try_fold(self.members.get(*first)?, |value, key| value.get(*key))
+    }
+
+    /// Removes the member at the end of `path` and returns its value. The objects around it stay.
+    pub fn remove_in(&mut self, path: &[&str]) -> Option<Value> {
+        let (last, parents) = path.split_last()?;
+        let mut members = &mut self.members;
+        for key in parents {
+            members = members.get_mut(*key)?.as_object_mut()?;
+        }
+        members.remove(*last)
     }
 
     /// Removes `key` and returns its value.
@@ -97,21 +181,6 @@ impl Context {
         self.members
             .iter()
             .map(|(key, value)| (key.as_str(), value))
-    }
-
-    /// The members as they stand between the braces of the message: `"a":1,"b":2`, without the
-    /// reserved one.
-    pub(crate) fn members_json(&self) -> String {
-        let mut json = String::new();
-        for (key, value) in self.iter().filter(|(key, _)| *key != RESERVED_MEMBER) {
-            if !json.is_empty() {
-                json.push(',');
-            }
-            json.push_str(&Value::from(key).to_string());
-            json.push(':');
-            json.push_str(&value.to_string());
-        }
-        json
     }
 }
 
@@ -139,46 +208,15 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Context {
     }
 }
 
-/// Which rows a message covers, beside those after it.
-#[cfg(any(feature = "sync", feature = "async", feature = "capture", test))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lead {
-    /// None: the message was written on its own.
-    None,
-    /// The one row immediately before it: the message was emitted by a statement's own first row.
-    Row,
+impl From<Context> for Map<String, Value> {
+    fn from(context: Context) -> Self {
+        context.members
+    }
 }
 
-/// The content of a message: the context's members (see [`Context::members_json`]), the statement and
-/// the hint.
-///
-/// The statement comes first, so that a member `SQL` of the application's own wins (of two equal keys
-/// jsonb keeps the last).
-#[cfg(any(feature = "sync", feature = "async", test))]
-pub(crate) fn message(members_json: &str, sql: Option<&str>, lead: Lead) -> String {
-    let mut json =
-        String::with_capacity(members_json.len() + sql.map_or(0, |sql| sql.len() + 16) + 32);
-    let mut separator = "{";
-    let mut member = |part: std::fmt::Arguments<'_>| {
-        json.push_str(separator);
-        separator = ",";
-        // Writing into a `String` cannot fail.
-        let _ = fmt::Write::write_fmt(&mut json, part);
-    };
-    if let Some(sql) = sql {
-        member(format_args!("\"{SQL_MEMBER}\":{}", Value::from(sql)));
-    }
-    if !members_json.is_empty() {
-        member(format_args!("{members_json}"));
-    }
-    if lead == Lead::Row {
-        member(format_args!("\"{RESERVED_MEMBER}\":{{\"lead\":true}}"));
-    }
-    if json.is_empty() {
-        json.push('{');
-    }
-    json.push('}');
-    json
+fn to_value(value: impl Serialize) -> Value {
+    serde_json::to_value(value)
+        .unwrap_or_else(|error| Value::String(format!("unserializable: {error}")))
 }
 
 #[cfg(test)]

@@ -31,6 +31,12 @@
 //! whoever made it and however. A transaction that rolls back leaves nothing. Not in the log, and so
 //! not in the trail, are the rows of unlogged and temporary tables.
 //!
+//! # Where a context comes from
+//!
+//! In an application [`bemi_actix`](https://docs.rs/bemi-actix) sets it; its guide shows handlers, blocking
+//! code and jobs. What any other program can write is the [protocol](docs::protocol), and what the
+//! database itself can say about changes made by hand is in [`docs::direct_sql`].
+//!
 //! # Features
 //!
 //! All but `cli` are on by default.
@@ -52,8 +58,10 @@ pub mod cli;
 #[cfg(any(feature = "sync", feature = "async"))]
 mod connection;
 mod context;
+pub mod docs;
 #[cfg(feature = "capture")]
 mod error;
+mod job;
 mod json;
 mod lsn;
 #[cfg(feature = "capture")]
@@ -81,39 +89,61 @@ pub use change::{Change, Operation, ParseOperationError};
 pub use connection::BemiConnection;
 #[cfg(feature = "async")]
 pub use connection::{AsyncBemiConnection, AsyncTransactionBuilder};
-pub use context::{Context, MAX_MESSAGE_BYTES, PREFIX, RESERVED_MEMBER, SQL_MEMBER};
+pub use context::{
+    Context, MAX_CONTEXT_BYTES, MAX_MESSAGE_BYTES, PREFIX, REDACTED, RESERVED_MEMBER, Redaction,
+    SQL_MEMBER,
+};
 #[cfg(feature = "capture")]
 pub use error::{Error, ErrorKind, ServerError};
+pub use job::Job;
 pub use json::JsonObject;
 pub use lsn::{Lsn, ParseLsnError, Xid};
 #[cfg(feature = "capture")]
 pub use replication::{Capture, CaptureBuilder, CaptureHandle, State, Status};
-pub use scope::{Scoped, SharedContext, current_context, scope, set_context, sync_scope};
+pub use scope::{
+    ContextExt, Entered, Scoped, SharedContext, carry_context, current_context, scope, set_context,
+    sync_scope,
+};
+#[cfg(feature = "async")]
+pub use scope::{spawn, spawn_blocking};
 
 /// Sets members of the ambient context when the function starts.
 ///
 /// It goes on any function with a body: free or method, `async` or not, above or below the route
-/// macros of actix-web. Each member is `key = value`. A key is an identifier, or a string when it
-/// holds other characters; `_bemi` is reserved. A value is any expression that implements
-/// [`serde::Serialize`], made of what the function can see when it starts: its arguments, destructured
-/// ones too, `self`, statics, calls.
+/// macros of actix-web. Between its parentheses stand, in any number:
+///
+/// | | records |
+/// |---|---|
+/// | `user_id = user.id` | the member `user_id`; keywords are names too |
+/// | `user.id = user.id` | the member `id` of the object `user`, whose other members stay |
+/// | `"user.id" = user.id` | the member `user.id`: a string is one key, whatever it holds |
+/// | `action = "rename"` | a constant |
+/// | `"bulk import"` | the flag `"bulk import": true` |
+/// | `skip(body, user.email)` | removes these, whoever has set them; it comes last |
+///
+/// `_bemi` is reserved. A value is any expression that implements [`serde::Serialize`], made of what the
+/// function can see when it starts: its arguments, destructured ones too, `self`, statics, calls.
 ///
 /// ```
 /// use bemi_diesel::{Context, bemi_context, current_context, sync_scope};
 ///
+/// #[derive(serde::Serialize)]
 /// struct User {
 ///     id: i32,
 ///     name: String,
+///     password: String,
 /// }
 ///
-/// #[bemi_context(user_id = user.id, "user.name" = user.name, action = "rename")]
+/// #[bemi_context(user = user, user.verified = true, action = "rename", skip(user.password))]
 /// fn rename(user: User, to: &str) -> User {
-///     // Every write from here on carries the three members.
-///     assert_eq!(current_context().and_then(|own| own.get("user_id").cloned()), Some(7.into()));
+///     // Every write from here on carries:
+///     let context = serde_json::to_string(&current_context()).expect("JSON");
+///     assert_eq!(context, r#"{"action":"rename","user":{"id":7,"name":"Ann","verified":true}}"#);
 ///     User { name: to.into(), ..user }
 /// }
 ///
-/// sync_scope(Context::new(), || rename(User { id: 7, name: "Ann".into() }, "Anna"));
+/// let user = User { id: 7, name: "Ann".into(), password: "hunter2".into() };
+/// sync_scope(Context::new(), || rename(user, "Anna"));
 /// ```
 ///
 /// The members are set into the one context that everything in the same [`scope`] shares, so they

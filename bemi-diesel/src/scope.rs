@@ -5,20 +5,26 @@
 //! see each other's. Code that leaves the task (`tokio::spawn`, `spawn_blocking`, a thread of its own)
 //! leaves the context too, unless it takes a [`SharedContext`] along.
 
-use std::cell::RefCell;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context as TaskContext, Poll};
+mod ambient;
+mod carry;
+#[cfg(any(feature = "sync", feature = "async"))]
+mod connection;
+mod scoped;
 
-use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use serde::Serialize;
 
-use crate::Context;
+use crate::{Context, Redaction};
 
-thread_local! {
-    static CURRENT: RefCell<Option<SharedContext>> = const { RefCell::new(None) };
-}
+pub use ambient::Entered;
+use ambient::Restore;
+pub use carry::{ContextExt, carry_context};
+#[cfg(feature = "async")]
+pub use carry::{spawn, spawn_blocking};
+pub use scoped::Scoped;
 
 /// One [`Context`] shared by everything that works for the same request or job.
 ///
@@ -38,12 +44,18 @@ thread_local! {
 /// .join()
 /// .expect("the thread ends well");
 /// ```
-#[derive(Clone, Debug)]
+///
+/// `Debug` shows the keys and hides the values, as that of [`Context`] does.
+#[derive(Clone)]
 pub struct SharedContext {
-    state: Arc<Mutex<State>>,
+    inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    redaction: Option<Arc<Redaction>>,
+}
+
 struct State {
     context: Context,
     /// The wire form of `context`, made by the first statement that needs it after a change.
@@ -54,36 +66,95 @@ impl SharedContext {
     /// A context of its own: nothing is taken over from the ambient one.
     #[must_use]
     pub fn new(context: Context) -> Self {
+        Self::build(context, None)
+    }
+
+    /// As [`SharedContext::new`], but secrets never get in: whatever is set, by whom and however deep,
+    /// passes `redaction` first. Scopes inside this one do the same.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use bemi_diesel::{Context, Redaction, SharedContext, current_context, set_context};
+    ///
+    /// let redaction = Arc::new(Redaction::default());
+    /// SharedContext::with_redaction(Context::new(), redaction).in_scope(|| {
+    ///     set_context("token", "abc");
+    ///     assert_eq!(current_context(), Some(Context::new().with("token", "[redacted]")));
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_redaction(context: Context, redaction: Arc<Redaction>) -> Self {
+        Self::build(context, Some(redaction))
+    }
+
+    fn build(mut context: Context, redaction: Option<Arc<Redaction>>) -> Self {
+        if let Some(redaction) = &redaction {
+            redaction.apply(&mut context);
+        }
         Self {
-            state: Arc::new(Mutex::new(State {
-                context,
-                members_json: None,
-            })),
+            inner: Arc::new(Inner {
+                state: Mutex::new(State {
+                    context,
+                    members_json: None,
+                }),
+                redaction,
+            }),
         }
     }
 
     /// The ambient context, or `None` outside every scope.
     #[must_use]
     pub fn current() -> Option<Self> {
-        // A destructor of another thread-local may ask while this thread ends: there is none then.
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .ok()
-            .flatten()
+        ambient::current()
     }
 
     /// Sets `key` for every write from now on. See [`Context::set`].
     pub fn set(&self, key: impl Into<String>, value: impl Serialize) {
         // The value's own `Serialize` runs before the lock is taken: it may panic or come back here.
-        let context = Context::new().with(key, value);
-        self.update(|own| own.merge(context));
+        let mut context = Context::new().with(key, value);
+        self.redact(&mut context);
+        self.change(|own| own.merge(context));
+    }
+
+    /// Sets a member of an object inside the context. See [`Context::set_in`].
+    pub fn set_in(&self, path: &[&str], value: impl Serialize) {
+        let value = Context::new().with("value", value).remove("value");
+        self.update(|own| own.set_in(path, value));
+    }
+
+    /// Removes the member at the end of `path`, for every write from now on. See
+    /// [`Context::remove_in`].
+    pub fn remove_in(&self, path: &[&str]) {
+        self.change(|own| own.remove_in(path));
     }
 
     /// Changes the context by `change`.
     pub fn update<R>(&self, change: impl FnOnce(&mut Context) -> R) -> R {
+        self.change(|own| {
+            // Also when `change` panics: what it did until then is there.
+            let own = Redacting {
+                shared: self,
+                context: own,
+            };
+            change(own.context)
+        })
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Context) -> R) -> R {
         let mut state = self.lock();
         state.members_json = None;
         change(&mut state.context)
+    }
+
+    fn redact(&self, context: &mut Context) {
+        if let Some(redaction) = &self.inner.redaction {
+            redaction.apply(context);
+        }
+    }
+
+    /// What `read` makes of the context as it is now, without a copy of it.
+    pub fn read<R>(&self, read: impl FnOnce(&Context) -> R) -> R {
+        read(&self.lock().context)
     }
 
     /// The context as it is now.
@@ -98,12 +169,31 @@ impl SharedContext {
         f()
     }
 
-    /// The future `future` with this as the ambient context whenever it runs, wherever it runs.
-    pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped {
-            shared: self.clone(),
-            future,
-        }
+    /// The future (or stream) `future` with this as the ambient context whenever it runs, wherever it
+    /// runs, and when it is dropped.
+    pub fn scope<F>(&self, future: F) -> Scoped<F> {
+        Scoped::new(Some(self.clone()), future)
+    }
+
+    /// Makes this the ambient context of the thread until the guard is dropped: for code that cannot be
+    /// put into a closure. The guard cannot leave its thread, and several may be dropped in any order.
+    ///
+    /// In asynchronous code take [`scope`](SharedContext::scope). A guard that is alive at an `.await`
+    /// inside a scope ends there, so it never reaches another task; outside every scope it would stay on
+    /// the thread while other tasks run on it.
+    ///
+    /// ```
+    /// use bemi_diesel::{Context, SharedContext, current_context};
+    ///
+    /// let import = Context::new().with("command", "import");
+    /// let entered = SharedContext::new(import.clone()).enter();
+    /// assert_eq!(current_context(), Some(import));
+    /// drop(entered);
+    /// assert_eq!(current_context(), None);
+    /// ```
+    #[must_use = "the context is left again when the guard is dropped"]
+    pub fn enter(&self) -> Entered {
+        Entered::new(self.clone())
     }
 
     #[cfg_attr(
@@ -116,12 +206,49 @@ impl SharedContext {
             context,
             members_json,
         } = &mut *state;
-        Arc::clone(members_json.get_or_insert_with(|| context.members_json().into()))
+        Arc::clone(members_json.get_or_insert_with(|| {
+            let members = context.members_json();
+            if members.cut > 0 {
+                tracing::warn!(
+                    members = members.cut,
+                    limit = crate::MAX_CONTEXT_BYTES,
+                    "a context is too long: its largest members are not recorded"
+                );
+            }
+            members.json.into()
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The context is whole at every point where `update`'s closure can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SharedContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_tuple("SharedContext");
+        match self.inner.state.try_lock() {
+            Ok(state) => shown.field(&state.context),
+            // It is being changed, perhaps by the very code that prints it.
+            Err(_) => shown.field(&format_args!("…")),
+        }
+        .finish()
+    }
+}
+
+/// A context that has no secrets once this is dropped.
+struct Redacting<'a> {
+    shared: &'a SharedContext,
+    context: &'a mut Context,
+}
+
+impl Drop for Redacting<'_> {
+    fn drop(&mut self) {
+        self.shared.redact(self.context);
     }
 }
 
@@ -133,9 +260,12 @@ impl From<Context> for SharedContext {
 
 /// The ambient context with `context` on top: what an inner scope starts from.
 fn nested(context: Context) -> SharedContext {
-    let mut merged = current_context().unwrap_or_default();
+    let Some(outer) = SharedContext::current() else {
+        return SharedContext::new(context);
+    };
+    let mut merged = outer.get();
     merged.merge(context);
-    SharedContext::new(merged)
+    SharedContext::build(merged, outer.inner.redaction.clone())
 }
 
 /// Runs `future` with `context` as its ambient context.
@@ -197,49 +327,6 @@ pub fn set_context(key: impl Into<String>, value: impl Serialize) -> bool {
 #[must_use]
 pub fn current_context() -> Option<Context> {
     SharedContext::current().map(|current| current.get())
-}
-
-pin_project! {
-    /// A future that has an ambient context whenever it is polled. Made by [`scope`] and
-    /// [`SharedContext::scope`].
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Scoped<F> {
-        shared: SharedContext,
-        #[pin]
-        future: F,
-    }
-}
-
-impl<F: Future> Future for Scoped<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _restore = Restore::enter(Some(this.shared.clone()));
-        this.future.poll(cx)
-    }
-}
-
-/// Puts the previous ambient context back when dropped, so also while a panic unwinds.
-struct Restore {
-    previous: Option<SharedContext>,
-}
-
-impl Restore {
-    fn enter(shared: Option<SharedContext>) -> Self {
-        Self {
-            previous: CURRENT.with(|current| current.replace(shared)),
-        }
-    }
-}
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        let previous = self.previous.take();
-        // Dropped outside the borrow: the last handle's destructor may come back here.
-        let _left = CURRENT.try_with(|current| current.replace(previous));
-    }
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::token;
 
-use crate::attr::Member;
+use crate::attr::{Attribute, Key, Member};
 use crate::function::Function;
 
-/// The same function, whose body first sets `members` where there is an ambient context.
+/// The same function, whose body first does what `attribute` asks for where there is an ambient context.
 ///
 /// The body stays a block of its own: it may begin with items, and one that gives the wrong type is
 /// reported as if it stood alone.
-pub(crate) fn expand(members: &[Member], function: &Function) -> TokenStream {
+pub(crate) fn expand(attribute: &Attribute, function: &Function) -> TokenStream {
     let Function {
         attributes,
         visibility,
@@ -21,7 +21,7 @@ pub(crate) fn expand(members: &[Member], function: &Function) -> TokenStream {
         inner_attributes,
         body,
     } = function;
-    let prologue = prologue(members);
+    let prologue = prologue(attribute);
     let mut tokens = quote!(#(#attributes)* #visibility #signature);
     braces.surround(&mut tokens, |tokens| {
         tokens.extend(quote!(#(#inner_attributes)* #prologue));
@@ -31,20 +31,30 @@ pub(crate) fn expand(members: &[Member], function: &Function) -> TokenStream {
     tokens
 }
 
-/// The context is bound under a hygienic name, so a value can use a variable of any name.
-fn prologue(members: &[Member]) -> TokenStream {
+/// The context is bound under a hygienic name, so a value can use a variable of any name. What is left
+/// out comes last: it may be a part of what has just been set.
+fn prologue(attribute: &Attribute) -> TokenStream {
     let context = quote_spanned!(Span::mixed_site()=> context);
-    let sets = members.iter().map(|Member { key, value }| {
+    let sets = attribute.members.iter().map(|Member { key, value }| {
         // The compiler's words about a value that is no `Serialize` belong at that value. Borrowed,
         // so that the body can still use it.
         let span = generated_at(value.span());
-        quote_spanned!(span=> #context.set(#key, &(#value));)
+        let segments = &key.segments;
+        match segments.as_slice() {
+            [key] => quote_spanned!(span=> #context.set(#key, &(#value));),
+            _ => quote_spanned!(span=> #context.set_in(&[#(#segments),*], &(#value));),
+        }
     });
+    let skips = attribute
+        .skipped
+        .iter()
+        .map(|Key { segments }| quote!(#context.remove_in(&[#(#segments),*]);));
     quote! {
         if let ::core::option::Option::Some(#context) =
             ::bemi_diesel::__private::SharedContext::current()
         {
             #(#sets)*
+            #(#skips)*
         }
     }
 }

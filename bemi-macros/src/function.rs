@@ -2,7 +2,7 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::parse::{ParseStream, Parser};
-use syn::{Attribute, Signature, Token, Visibility, braced, token};
+use syn::{Attribute, FnArg, Pat, Signature, Token, Visibility, braced, token};
 
 use crate::mistakes::Mistakes;
 
@@ -16,6 +16,41 @@ pub(crate) struct Function {
     /// `#![…]` at the start of the body; nothing may come before them.
     pub(crate) inner_attributes: Vec<Attribute>,
     pub(crate) body: TokenStream,
+}
+
+impl Function {
+    /// The names that its arguments bind, destructured ones too.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for argument in &self.signature.inputs {
+            match argument {
+                FnArg::Receiver(_) => names.push("self".to_owned()),
+                FnArg::Typed(argument) => bound(&argument.pat, &mut names),
+            }
+        }
+        names
+    }
+}
+
+fn bound(pattern: &Pat, names: &mut Vec<String>) {
+    match pattern {
+        Pat::Ident(pattern) => {
+            names.push(pattern.ident.to_string());
+            if let Some((_, inner)) = &pattern.subpat {
+                bound(inner, names);
+            }
+        }
+        Pat::Paren(pattern) => bound(&pattern.pat, names),
+        Pat::Reference(pattern) => bound(&pattern.pat, names),
+        Pat::Slice(pattern) => pattern.elems.iter().for_each(|inner| bound(inner, names)),
+        Pat::Struct(pattern) => pattern
+            .fields
+            .iter()
+            .for_each(|field| bound(&field.pat, names)),
+        Pat::Tuple(pattern) => pattern.elems.iter().for_each(|inner| bound(inner, names)),
+        Pat::TupleStruct(pattern) => pattern.elems.iter().for_each(|inner| bound(inner, names)),
+        _ => {}
+    }
 }
 
 /// The function, or `None` after noting why there is none.

@@ -29,11 +29,17 @@ pub fn bemi_context(
 /// so that nobody sees a second error about a function that is missing.
 fn rewrite(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let mut mistakes = mistakes::Mistakes::default();
-    let members = attr::parse(attribute, &mut mistakes);
-    let function = function::parse(item.clone(), &mut mistakes);
-    valid::check(&members, function.as_ref(), &mut mistakes);
+    let mut of_the_item = mistakes::Mistakes::default();
+    let function = function::parse(item.clone(), &mut of_the_item);
+    let arguments = function
+        .as_ref()
+        .map(function::Function::arguments)
+        .unwrap_or_default();
+    let attribute = attr::parse(attribute, &arguments, &mut mistakes);
+    mistakes.add_all(of_the_item);
+    valid::check(&attribute, function.as_ref(), &mut mistakes);
     match (mistakes.into_compile_errors(), function) {
-        (None, Some(function)) => expand::expand(&members, &function),
+        (None, Some(function)) => expand::expand(&attribute, &function),
         (errors, _) => [Some(item), errors].into_iter().flatten().collect(),
     }
 }

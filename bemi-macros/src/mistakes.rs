@@ -22,6 +22,13 @@ impl Mistakes {
         }
     }
 
+    /// Adds those of `other` behind these.
+    pub(crate) fn add_all(&mut self, other: Self) {
+        if let Some(error) = other.0 {
+            self.add_error(error);
+        }
+    }
+
     /// The mistakes as code that does not compile, or `None` when there are none.
     pub(crate) fn into_compile_errors(self) -> Option<TokenStream> {
         self.0.map(syn::Error::into_compile_error)

@@ -1,32 +1,85 @@
+mod expansion;
+
 use quote::quote;
 
 use super::*;
 
-fn keys(attribute: TokenStream) -> Vec<(String, String)> {
+fn parsed(attribute: TokenStream) -> attr::Attribute {
     let mut mistakes = mistakes::Mistakes::default();
-    let members = attr::parse(attribute, &mut mistakes);
+    let attribute = attr::parse(attribute, &[], &mut mistakes);
     assert!(mistakes.into_compile_errors().is_none());
-    members
+    attribute
+}
+
+fn segments(key: &attr::Key) -> String {
+    let segments: Vec<String> = key.segments.iter().map(syn::LitStr::value).collect();
+    segments.join("/")
+}
+
+fn keys(attribute: TokenStream) -> Vec<(String, String)> {
+    parsed(attribute)
+        .members
         .iter()
         .map(|member| {
             let value = &member.value;
-            (member.key.value(), quote!(#value).to_string())
+            (segments(&member.key), quote!(#value).to_string())
         })
         .collect()
 }
 
 #[test]
-fn keys_are_identifiers_keywords_or_strings() {
-    let members = keys(quote!(user_id = 7, type = a, r#match = b, "user.name" = c,));
+fn keys_are_names_paths_or_strings() {
+    let members = keys(quote!(
+        user_id = 7,
+        type = a,
+        r#match = b,
+        "user.name" = c,
+        user.type.r#ref = d,
+        skip = e,
+        "bulk import",
+    ));
     let expected = [
         ("user_id", "7"),
         ("type", "a"),
         ("match", "b"),
         ("user.name", "c"),
+        ("user/type/ref", "d"),
+        ("skip", "e"),
+        ("bulk import", "true"),
     ];
     assert_eq!(
         members,
         expected.map(|(key, value)| (key.into(), value.into()))
+    );
+}
+
+#[test]
+fn what_is_skipped_are_keys() {
+    let attribute = parsed(quote!(skip(a, user.id, "user.name",), b = 1, skip(type)));
+    let skipped: Vec<String> = attribute.skipped.iter().map(segments).collect();
+    assert_eq!(skipped, ["a", "user/id", "user.name", "type"]);
+    assert_eq!(attribute.members.len(), 1);
+}
+
+#[test]
+fn arguments_are_the_names_that_the_patterns_bind() {
+    let item = quote!(
+        fn f(
+            &self,
+            mut a: A,
+            Json(b): Json<B>,
+            (c, [d, ..]): (C, D),
+            User { id, name: e, .. }: User,
+            all @ Some(_): Option<u8>,
+            &f: &u8,
+        ) {
+        }
+    );
+    let mut mistakes = mistakes::Mistakes::default();
+    let function = function::parse(item, &mut mistakes).expect("a function");
+    assert_eq!(
+        function.arguments(),
+        ["self", "a", "b", "c", "d", "id", "e", "all", "f"]
     );
 }
 

@@ -51,6 +51,29 @@ fn arguments_are_borrowed_and_stay_whole() {
 }
 
 #[test]
+fn members_of_objects_flags_and_what_is_left_out() {
+    #[bemi_context(
+        todo = todo,
+        todo.by.name = "Ann",
+        "bulk",
+        skip(todo.title, of_the_request, not_there.at.all)
+    )]
+    fn create(todo: &Todo) -> i32 {
+        todo.id
+    }
+
+    let members = recorded(|| {
+        set_context("of_the_request", 1);
+        set_context("stays", 2);
+        create(&todo())
+    });
+    assert_eq!(
+        members,
+        json!({"todo": {"id": 7, "by": {"name": "Ann"}}, "bulk": true, "stays": 2})
+    );
+}
+
+#[test]
 fn nothing_is_evaluated_without_a_context() {
     static EVALUATED: AtomicUsize = AtomicUsize::new(0);
 

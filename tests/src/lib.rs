@@ -32,3 +32,8 @@ pub use error::Error;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The guide's programs compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../bemi-actix/docs/guide.md")]
+struct Guide;

@@ -58,6 +58,7 @@ fn pure_modules_do_nothing_but_compute() {
         "bemi-diesel/src/json.rs",
         "bemi-diesel/src/change.rs",
         "bemi-diesel/src/context.rs",
+        "bemi-diesel/src/context",
         "bemi-diesel/src/pgoutput",
         "bemi-diesel/src/value",
         "bemi-diesel/src/stitch",
@@ -65,6 +66,9 @@ fn pure_modules_do_nothing_but_compute() {
         "bemi-diesel/src/connection/plan.rs",
         "bemi-diesel/src/connection/statement.rs",
         "bemi-diesel/src/connection/transaction.rs",
+        "bemi-diesel/src/job.rs",
+        "bemi-actix/src/pairs.rs",
+        "bemi-actix/src/prefix.rs",
         "bemi-macros/src",
     ];
     let impure = [

@@ -1,9 +1,8 @@
 use actix_web::{App, HttpResponse, web};
-use bemi_actix::BemiMiddleware;
 use bemi_diesel::{Context, SharedContext, current_context, set_context, sync_scope};
 use serde_json::json;
 
-use crate::support::{get, query};
+use crate::support::{endpoint_and, get, query};
 
 #[actix_web::test]
 async fn the_blocking_pool_has_the_callers_context() {
@@ -18,7 +17,7 @@ async fn the_blocking_pool_has_the_callers_context() {
     }
 
     let app = App::new()
-        .wrap(BemiMiddleware::new(query))
+        .wrap(endpoint_and(query))
         .route("/a", web::get().to(handler));
     let expected = json!({"endpoint": "/a", "query": "1", "set": "there"});
     assert_eq!(get!(app, "/a?1"), json!([expected, expected]));

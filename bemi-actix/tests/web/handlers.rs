@@ -3,12 +3,11 @@
 use actix_web::http::StatusCode;
 use actix_web::test::{TestRequest, call_and_read_body_json, call_service, init_service};
 use actix_web::{App, HttpResponse, Responder, get, post, route, routes, web};
-use bemi_actix::BemiMiddleware;
 use bemi_diesel::{bemi_context, current_context};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::support::echo;
+use crate::support::{echo, endpoint_only};
 
 #[derive(Serialize, Deserialize)]
 struct CreateTodo {
@@ -73,7 +72,7 @@ macro_rules! app {
     () => {
         init_service(
             App::new()
-                .wrap(BemiMiddleware::default())
+                .wrap(endpoint_only())
                 .service(above)
                 .service(below)
                 .service(extractors)

@@ -6,17 +6,16 @@ use actix_web::dev::{Service, ServiceResponse};
 use actix_web::error::ErrorConflict;
 use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, HttpMessage, HttpResponse, web};
-use bemi_actix::BemiMiddleware;
 use bemi_diesel::{Context, current_context, scope, set_context, sync_scope};
 use futures_util::FutureExt;
 use serde_json::json;
 
-use crate::support::{echo, get, query};
+use crate::support::{echo, endpoint_and, endpoint_only, get, query};
 
 #[actix_web::test]
 async fn the_path_is_the_endpoint() {
     let app = App::new()
-        .wrap(BemiMiddleware::default())
+        .wrap(endpoint_only())
         .route("/a/{b}", web::get().to(echo));
     assert_eq!(get!(app, "/a/b?secret=c"), json!({"endpoint": "/a/b"}));
 }
@@ -24,7 +23,7 @@ async fn the_path_is_the_endpoint() {
 #[actix_web::test]
 async fn the_closure_adds_and_wins() {
     let app = App::new()
-        .wrap(BemiMiddleware::new(|request| {
+        .wrap(endpoint_and(|request| {
             Context::new()
                 .with("endpoint", "mine")
                 .with("method", request.method().as_str())
@@ -39,7 +38,7 @@ async fn the_closure_adds_and_wins() {
 #[actix_web::test]
 async fn the_closure_reads_what_outer_middleware_left() {
     let app = App::new()
-        .wrap(BemiMiddleware::new(|request| {
+        .wrap(endpoint_and(|request| {
             Context::new().with("user_id", request.extensions().get::<i32>())
         }))
         .wrap_fn(|request, service| {
@@ -61,7 +60,7 @@ async fn inner_middleware_runs_in_the_context() {
                 response.await
             }
         })
-        .wrap(BemiMiddleware::default())
+        .wrap(endpoint_only())
         .route("/a", web::get().to(echo));
     assert_eq!(
         get!(app, "/a"),
@@ -74,12 +73,12 @@ async fn middleware_nests_like_scopes() {
     let app = App::new()
         .service(
             web::scope("/admin")
-                .wrap(BemiMiddleware::new(|_| {
+                .wrap(endpoint_and(|_| {
                     Context::new().with("area", "admin").with("b", "inner")
                 }))
                 .route("/a", web::get().to(echo)),
         )
-        .wrap(BemiMiddleware::new(|_| {
+        .wrap(endpoint_and(|_| {
             Context::new().with("endpoint", "mine").with("b", "outer")
         }));
     assert_eq!(
@@ -100,7 +99,7 @@ async fn scopes_inside_a_handler_end_with_it() {
     }
 
     let app = App::new()
-        .wrap(BemiMiddleware::default())
+        .wrap(endpoint_only())
         .route("/a", web::get().to(handler));
     assert_eq!(
         get!(app, "/a"),
@@ -116,7 +115,7 @@ async fn an_error_of_the_inner_service_passes_unchanged() {
     let app = init_service(
         App::new()
             .wrap_fn(|_, _| ready(Err::<ServiceResponse, _>(ErrorConflict("taken"))))
-            .wrap(BemiMiddleware::default())
+            .wrap(endpoint_only())
             .route("/a", web::get().to(echo)),
     )
     .await;
@@ -146,7 +145,7 @@ async fn interleaved_requests_keep_their_own() {
 
     let app = init_service(
         App::new()
-            .wrap(BemiMiddleware::new(query))
+            .wrap(endpoint_and(query))
             .route("/a", web::get().to(handler)),
     )
     .await;
@@ -173,7 +172,7 @@ async fn a_panic_leaves_no_context_on_the_thread() {
 
     let app = init_service(
         App::new()
-            .wrap(BemiMiddleware::default())
+            .wrap(endpoint_only())
             .route("/panics", web::get().to(handler))
             .route("/a", web::get().to(echo)),
     )
@@ -188,7 +187,7 @@ async fn a_panic_leaves_no_context_on_the_thread() {
 async fn a_dropped_request_leaves_no_context_on_the_thread() {
     let app = init_service(
         App::new()
-            .wrap(BemiMiddleware::default())
+            .wrap(endpoint_only())
             .route("/a", web::get().to(std::future::pending::<HttpResponse>)),
     )
     .await;

@@ -13,7 +13,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use crate::support::{echo, query};
+use crate::support::{echo, endpoint_and, query};
 
 /// As many requests as are in flight at once.
 const CLIENTS: usize = 8;
@@ -57,16 +57,27 @@ async fn panics() -> HttpResponse {
     panic!("on purpose")
 }
 
+/// Answers with the length of what it has read, and its context.
+async fn body(body: web::Json<Value>) -> HttpResponse {
+    HttpResponse::Ok().json((body.to_string().len(), current_context()))
+}
+
 /// A server of two workers on a port of its own.
 async fn start() -> (String, ServerHandle, JoinHandle<std::io::Result<()>>) {
     let meeting = Meeting::new(Barrier::new(CLIENTS));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Meeting::clone(&meeting))
-            .wrap(BemiMiddleware::new(query))
+            .wrap(endpoint_and(query))
             .service(mixed)
             .service(panics)
             .route("/echo", web::get().to(echo))
+            .service(
+                web::resource("/body")
+                    .app_data(web::JsonConfig::default().limit(16 << 20))
+                    .wrap(BemiMiddleware::builder().members([]).body(1024).build())
+                    .route(web::post().to(body)),
+            )
     })
     .workers(2)
     .disable_signals()
@@ -152,6 +163,36 @@ async fn a_panic_leaves_nothing_to_the_next_request() {
         for n in 0..4 {
             let (_, seen) = answer(&client(), &format!("{url}/echo?{n}"));
             assert_eq!(seen, json!({"endpoint": "/echo", "query": n.to_string()}));
+        }
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_body_of_five_megabytes_reaches_its_handler_and_its_beginning_the_context() {
+    serve(|url| {
+        let sent = json!({
+            "account": {"user": {"login": {"name": "ann", "password": "hunter2"}}},
+            "padding": vec!["x".repeat(1 << 10); 5 << 10],
+        });
+        let client = client();
+        // Twice over one connection: it is read to its end.
+        for _ in 0..2 {
+            let request = client.post(format!("{url}/body"));
+            let request = request.header("content-type", "application/json");
+            let mut response = request.send(sent.to_string()).expect("the server answers");
+            let answer = response.body_mut().read_to_string().expect("a whole body");
+            let answer: Value = serde_json::from_str(&answer).expect("JSON");
+            let login = json!({"name": "ann", "password": "[redacted]"});
+            assert_eq!(
+                answer,
+                json!([sent.to_string().len(), {
+                    "endpoint": "/body",
+                    "query": "",
+                    "body": {"account": {"user": {"login": login}}, "padding": []},
+                    "body_cut": true,
+                }])
+            );
         }
     })
     .await;

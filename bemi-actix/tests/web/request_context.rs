@@ -4,11 +4,11 @@ use actix_web::dev::{Payload, Service};
 use actix_web::http::StatusCode;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, web};
-use bemi_actix::{BemiMiddleware, MissingMiddleware, RequestContext, RequestContextExt};
+use bemi_actix::{MissingMiddleware, RequestContext, RequestContextExt};
 use bemi_diesel::current_context;
 use serde_json::json;
 
-use crate::support::{echo, get};
+use crate::support::{echo, endpoint_only, get};
 
 #[actix_web::test]
 async fn the_extractor_is_the_ambient_context() {
@@ -18,7 +18,7 @@ async fn the_extractor_is_the_ambient_context() {
     }
 
     let app = App::new()
-        .wrap(BemiMiddleware::default())
+        .wrap(endpoint_only())
         .route("/a", web::get().to(handler));
     let expected = json!({"endpoint": "/a", "reason": "report"});
     assert_eq!(get!(app, "/a"), json!([expected, expected]));
@@ -34,7 +34,7 @@ async fn a_spawned_task_takes_it_along() {
     }
 
     let app = App::new()
-        .wrap(BemiMiddleware::default())
+        .wrap(endpoint_only())
         .route("/a", web::get().to(handler));
     assert_eq!(get!(app, "/a"), json!([null, {"endpoint": "/a"}]));
 }
@@ -61,7 +61,7 @@ async fn extractors_and_middleware_reach_it_from_the_request() {
             context.set("host", request.connection_info().host());
             service.call(request)
         })
-        .wrap(BemiMiddleware::default())
+        .wrap(endpoint_only())
         .route("/a", web::get().to(|_: User| echo()));
     assert_eq!(
         get!(app, "/a"),
@@ -87,7 +87,7 @@ async fn the_next_request_has_a_context_of_its_own() {
         App::new()
             .service(
                 web::scope("/in")
-                    .wrap(BemiMiddleware::default())
+                    .wrap(endpoint_only())
                     .route("", web::get().to(|_: RequestContext| echo())),
             )
             .route("/out", web::get().to(|_: RequestContext| echo())),

@@ -7,12 +7,11 @@ use actix_web::dev::Service;
 use actix_web::test::{TestRequest, init_service};
 use actix_web::web::Bytes;
 use actix_web::{App, HttpResponse, web};
-use bemi_actix::BemiMiddleware;
 use bemi_diesel::{current_context, set_context};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::support::{echo, query};
+use crate::support::{echo, endpoint_and, endpoint_only, query};
 
 /// Three lines, each the ambient context when it was made, with a pause before each.
 fn lines() -> impl Stream<Item = Result<Bytes, Infallible>> {
@@ -31,7 +30,7 @@ async fn streaming() -> HttpResponse {
 async fn interleaved_bodies_keep_their_own() {
     let app = init_service(
         App::new()
-            .wrap(BemiMiddleware::new(query))
+            .wrap(endpoint_and(query))
             .route("/a", web::get().to(streaming)),
     )
     .await;
@@ -59,7 +58,7 @@ async fn interleaved_bodies_keep_their_own() {
 async fn a_complete_body_stays_complete() {
     let app = init_service(
         App::new()
-            .wrap(BemiMiddleware::default())
+            .wrap(endpoint_only())
             .route("/a", web::get().to(echo)),
     )
     .await;
@@ -93,7 +92,7 @@ async fn a_failing_body_fails_with_its_own_error() {
         }
     }
 
-    let app = init_service(App::new().wrap(BemiMiddleware::default()).route(
+    let app = init_service(App::new().wrap(endpoint_only()).route(
         "/a",
         web::get().to(async || HttpResponse::Ok().body(Failing)),
     ))

@@ -1,5 +1,6 @@
 use actix_web::HttpResponse;
 use actix_web::dev::ServiceRequest;
+use bemi_actix::{BemiMiddleware, ContextSource, Member};
 use bemi_diesel::{Context, current_context};
 
 /// Answers with the ambient context, `null` where there is none.
@@ -7,7 +8,25 @@ pub(crate) async fn echo() -> HttpResponse {
     HttpResponse::Ok().json(current_context())
 }
 
-/// What `BemiMiddleware::new` takes in these tests: the query names the request.
+/// The middleware with `endpoint` alone, so that a test can name the whole context.
+pub(crate) fn endpoint_only() -> BemiMiddleware {
+    BemiMiddleware::builder()
+        .members([Member::Endpoint])
+        .build()
+}
+
+/// The middleware with `endpoint` and what `context` adds.
+pub(crate) fn endpoint_and<F>(context: F) -> BemiMiddleware<impl ContextSource>
+where
+    F: Fn(&ServiceRequest) -> Context + 'static,
+{
+    BemiMiddleware::builder()
+        .members([Member::Endpoint])
+        .context(context)
+        .build()
+}
+
+/// What the middleware's closure is in these tests: the query names the request.
 pub(crate) fn query(request: &ServiceRequest) -> Context {
     Context::new().with("query", request.query_string())
 }

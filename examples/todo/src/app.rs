@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use actix_web::dev::{Server, ServiceRequest};
 use actix_web::{App, HttpServer, web};
 use anyhow::anyhow;
-use bemi_actix::BemiMiddleware;
+use bemi_actix::{BemiMiddleware, Member};
 use bemi_diesel::{BemiConnection, Context};
 use diesel::r2d2::{self, ConnectionManager};
 use diesel::{Connection, ConnectionError};
@@ -52,10 +52,16 @@ fn cannot_connect(error: &ConnectionError) -> anyhow::Error {
 }
 
 pub(crate) fn serve(listener: TcpListener, pool: Pool) -> anyhow::Result<Server> {
+    // `BemiMiddleware::new(context)` also records method, route, request id and trace; a table on a
+    // terminal has no room for them.
+    let bemi = BemiMiddleware::builder()
+        .members([Member::Endpoint])
+        .context(context)
+        .build();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(pool.clone()))
-            .wrap(BemiMiddleware::new(context))
+            .wrap(bemi.clone())
             .service(handlers::list)
             .service(handlers::create)
             .service(handlers::complete)

@@ -10,5 +10,8 @@ mod application;
 mod asynchronous;
 mod capture;
 mod context;
+mod hostile;
+mod requests;
 mod rows;
 mod support;
+mod writers;

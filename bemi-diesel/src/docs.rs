@@ -1,0 +1,7 @@
+//! Pages to read.
+
+#[doc = include_str!("../docs/direct_sql.md")]
+pub mod direct_sql {}
+
+#[doc = include_str!("../docs/protocol.md")]
+pub mod protocol {}
