@@ -6,8 +6,8 @@
 //! - A message with the hint `{"_bemi": {"lead": true}}` was emitted by the first row of a statement,
 //!   and also covers that row: the one immediately before it. That row must be the last thing in the
 //!   transaction before the message. If another message of ours stands between, or the row is of a
-//!   table that is not tracked, the statement's own row is not among the changes (its table may not
-//!   be published at all), and no row before it is touched. `TRUNCATE` returns no rows, so it is
+//!   table that is not tracked or left out by the rules, the statement's own row is not among the
+//!   changes (its table may not be published at all), and no row before it is touched. `TRUNCATE` returns no rows, so it is
 //!   never what a leading message was emitted by.
 //! - A message that is no context changes nothing, but is one that stands between.
 //!
@@ -85,7 +85,7 @@ impl Coverage {
         self.latest.clone().unwrap_or_default()
     }
 
-    /// A row came that is not among the changes.
+    /// A row came that is not among the changes: of a table that is not tracked, or left out.
     pub(super) fn passed_over(&mut self) {
         self.preceding = Preceding::Other;
     }
