@@ -199,7 +199,7 @@ impl Stitcher {
             return Ok(());
         }
         let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
-        if let Err(reason) = open.coverage.message(&message.content, &mut open.changes) {
+        if let Err(reason) = open.coverage.message(message, &mut open.changes) {
             open.rejected.push(RejectedContext {
                 lsn: message.lsn,
                 reason,
@@ -221,7 +221,7 @@ impl Stitcher {
             .get(&relation)
             .ok_or(StitchError::UnknownRelation(relation))?;
         if !table.tracked {
-            open.coverage.passed_over();
+            open.coverage.passed_over(position);
             return Ok(());
         }
         let ordinal = open.seen;
@@ -229,7 +229,7 @@ impl Stitcher {
         if let Row::Update(old, new) = row
             && table.drops_update(old, new, &self.rules)?
         {
-            open.coverage.passed_over();
+            open.coverage.passed_over(position);
             return Ok(());
         }
         let (operation, before, after) = match row {
@@ -268,7 +268,7 @@ impl Stitcher {
             operation,
             before,
             after,
-            context: open.coverage.row(operation),
+            context: open.coverage.row(operation, position),
             committed_at,
             queued_at: now,
             created_at: None,

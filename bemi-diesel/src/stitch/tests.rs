@@ -213,6 +213,74 @@ fn what_stands_between_ends_the_reach_of_a_leading_message() {
     );
 }
 
+/// What the server sends when row and message are of two subtransactions: where the message ends, the
+/// row begins.
+#[test]
+fn rows_that_begin_where_a_message_ends_come_after_it() {
+    let (a, b) = (r#"{"m":"a"}"#, r#"{"m":"b"}"#);
+    let message = |json: &str, lsn| wire::message(true, lsn, "_bemi", json.as_bytes());
+    let lead = |lsn| message(r#"{"m":"b","_bemi":{"lead":true}}"#, lsn);
+    let untracked = || wire::insert(OTHER, &[t("1"), Cell::Null]);
+    let covered = |frames: Vec<(u64, Bytes)>| {
+        let mut stitcher = stitcher();
+        assert_eq!(push(&mut stitcher, 1, wire::begin(0x100, 7, 3)), Ok(None));
+        for (position, frame) in frames {
+            assert_eq!(push(&mut stitcher, position, frame), Ok(None));
+        }
+        let transaction = push(&mut stitcher, 0x100, wire::commit(0x100, 0x130, 7));
+        let transaction = transaction.expect("in order").expect("a transaction");
+        let contexts = contexts(&transaction).into_iter().map(str::to_owned);
+        contexts.collect::<Vec<_>>()
+    };
+    let first = || vec![(0x10, message(a, 0x20)), (0x20, row("1"))];
+    let then = |frames: &[(u64, Bytes)]| covered([&first(), frames].concat());
+    // Each of the two orders.
+    assert_eq!(then(&[(0x40, row("2")), (0x40, message(b, 0x40))]), [a, b]);
+    assert_eq!(then(&[(0x40, message(b, 0x40)), (0x40, row("2"))]), [a, b]);
+    // The rows of one record.
+    assert_eq!(
+        then(&[
+            (0x30, row("2")),
+            (0x40, row("3")),
+            (0x40, row("4")),
+            (0x40, message(b, 0x40)),
+            (0x40, row("5"))
+        ]),
+        [a, a, b, b, b]
+    );
+    // A leading message covers the row before it in the log, and the rows that follow.
+    assert_eq!(
+        then(&[(0x30, row("2")), (0x40, row("3")), (0x40, lead(0x40))]),
+        [a, b, b]
+    );
+    assert_eq!(
+        then(&[(0x30, row("2")), (0x40, untracked()), (0x40, lead(0x40))]),
+        [a, b]
+    );
+    assert_eq!(
+        then(&[(0x30, untracked()), (0x40, row("2")), (0x40, lead(0x40))]),
+        [a, b]
+    );
+    // What was sent too early is a row before the next message all the same.
+    assert_eq!(
+        then(&[
+            (0x40, row("2")),
+            (0x40, message(a, 0x40)),
+            (0x50, lead(0x50))
+        ]),
+        [a, b]
+    );
+    // Without any context before, the first one covers them all.
+    assert_eq!(
+        covered(vec![
+            (0x30, row("1")),
+            (0x40, row("2")),
+            (0x40, message(b, 0x40))
+        ]),
+        [b, b]
+    );
+}
+
 #[test]
 fn contexts_do_not_leave_their_transaction() {
     let mut stitcher = stitcher();
