@@ -38,7 +38,7 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
 #[test]
 fn the_trail_tells_the_truth() {
     let long = std::env::var_os("BEMI_TESTS_LONG").is_some();
-    let (cases, operations) = if long { (1_000, 200) } else { (24, 60) };
+    let (cases, operations) = if long { (1_000, 200) } else { (16, 50) };
     let cases = setting("BEMI_ORACLE_CASES").unwrap_or(cases);
     let operations = setting("BEMI_ORACLE_OPERATIONS").unwrap_or(operations);
     let seed = setting("BEMI_ORACLE_SEED").unwrap_or_else(|| {

@@ -283,9 +283,10 @@ impl Types {
         }
     }
 
+    /// Whether the JSON of a value can be an array.
     fn is_array(&self, ty: &Ty, before: usize) -> bool {
         match ty {
-            Ty::Base(_) => false,
+            Ty::Base(base) => matches!(base.sql, "json" | "jsonb"),
             Ty::Array(_) => true,
             Ty::Own(at) => match self.own(*at, before) {
                 Some((at, OwnType::Domain(of))) => self.is_array(self.inner(of), at),
