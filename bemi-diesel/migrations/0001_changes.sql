@@ -1,4 +1,4 @@
-CREATE TABLE public.changes (
+CREATE TABLE IF NOT EXISTS public.changes (
     id uuid NOT NULL,
     source bigint NOT NULL,
     database text NOT NULL,
@@ -25,9 +25,9 @@ COMMENT ON COLUMN public.changes.commit_lsn IS 'position of the commit record in
 COMMENT ON COLUMN public.changes.ordinal IS 'place of the change in its transaction, from 0';
 
 -- The history of one record.
-CREATE INDEX changes_record ON public.changes ("table", primary_key, commit_lsn);
+CREATE INDEX IF NOT EXISTS changes_record ON public.changes ("table", primary_key, commit_lsn);
 
-CREATE TABLE public._bemi_progress (
+CREATE TABLE IF NOT EXISTS public._bemi_progress (
     source bigint NOT NULL,
     database text NOT NULL,
     slot text NOT NULL,

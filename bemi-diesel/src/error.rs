@@ -107,7 +107,12 @@ pub enum ErrorKind {
         /// Everything before this is stored.
         stored: Lsn,
     },
-    /// The slot is new, and changes are stored through another one already.
+    /// Changes were made while there was no publication: they cannot be read from the slot any more.
+    PublicationLost {
+        /// The publication's name.
+        publication: String,
+    },
+    /// The slot is not the one that the stored changes were read from.
     OtherSlot {
         /// The slot that they are stored through.
         stored: String,
@@ -118,6 +123,13 @@ pub enum ErrorKind {
         stored: Lsn,
         /// Where the slot begins.
         slot: Lsn,
+    },
+    /// The log ends before the last stored change: the database is an older copy of the captured one.
+    Rewound {
+        /// Everything before this is stored.
+        stored: Lsn,
+        /// Where the log ends.
+        end: Lsn,
     },
     /// Another capture has stored changes of the same database in the meantime.
     Fenced {
@@ -152,7 +164,8 @@ pub enum ErrorKind {
 pub struct ServerError {
     /// The [SQLSTATE](https://www.postgresql.org/docs/current/errcodes-appendix.html).
     pub sqlstate: String,
-    /// The message, empty where it could hold a row's value (classes 22 and 23).
+    /// The message. Where it could hold a row's value, as for data and constraints and what a trigger
+    /// raises, it is replaced by the name of the constraint or column, or empty.
     pub message: String,
 }
 
@@ -162,7 +175,11 @@ impl ServerError {
         allow(dead_code, reason = "only setup and capture talk to a server")
     )]
     pub(crate) fn new(sqlstate: &str, message: &str) -> Self {
-        let quotes_values = matches!(sqlstate.get(..2), Some("22" | "23"));
+        // Data, constraints, and whatever a trigger, a function or a foreign server has to say.
+        let quotes_values = matches!(
+            sqlstate.get(..2),
+            Some("22" | "23" | "2F" | "38" | "39" | "44" | "HV" | "P0")
+        );
         Self {
             sqlstate: sqlstate.to_owned(),
             message: if quotes_values {
@@ -171,6 +188,29 @@ impl ServerError {
                 message.to_owned()
             },
         }
+    }
+
+    /// Adds what the server names beside the message: a constraint, or a column, of a table.
+    #[cfg(feature = "capture")]
+    pub(crate) fn about(
+        mut self,
+        constraint: Option<&str>,
+        column: Option<&str>,
+        table: Option<&str>,
+    ) -> Self {
+        if self.message.is_empty() {
+            let of = table.map_or_else(String::new, |table| format!(" of {table:?}"));
+            match (constraint, column) {
+                (Some(constraint), _) => {
+                    self.message = format!("refused by the constraint {constraint:?}{of}");
+                }
+                (None, Some(column)) => {
+                    self.message = format!("refused by the column {column:?}{of}");
+                }
+                (None, None) => {}
+            }
+        }
+        self
     }
 }
 
@@ -231,12 +271,26 @@ impl Error {
         self.policy().0 == Retry::Later
     }
 
+    fn is_about_certificate(&self) -> bool {
+        let source = self.source.as_ref().map(ToString::to_string);
+        source.is_some_and(|text| text.contains("invalid peer certificate"))
+    }
+
     /// The one place that says what happens after an error.
     fn policy(&self) -> (Retry, Option<Cow<'static, str>>) {
         use ErrorKind as K;
         let say = |hint: String| Some(Cow::Owned(hint));
         match &self.kind {
             K::Configuration { .. } | K::Stopped | K::Io { .. } => (Retry::Never, None),
+            K::Connect { .. } if self.is_about_certificate() => (
+                Retry::Later,
+                Some(
+                    "the server's certificate must be of version 3, signed by a certificate in sslrootcert, not that \
+                     certificate itself, and for sslmode=verify-full name the host; sslmode=require without sslrootcert \
+                     encrypts without verifying it"
+                        .into(),
+                ),
+            ),
             K::Connect { .. } => (Retry::Later, Some("check that the server runs and that the host and port of the URL are right; `pg_isready` tells".into())),
             K::Refused { .. } => (Retry::Later, Some("check the role, the password and the database of the URL, and the server's pg_hba.conf".into())),
             K::Disconnected { .. } => (Retry::Later, None),
@@ -291,6 +345,10 @@ impl Error {
                 Retry::Never,
                 Some("`bemi setup --accept-gap` makes a new slot; what was committed in between stays missing".into()),
             ),
+            K::PublicationLost { .. } => (
+                Retry::Never,
+                Some("`bemi setup --accept-gap` makes it anew where need be and goes on from here; what was committed in between stays missing".into()),
+            ),
             K::OtherSlot { stored } => (
                 Retry::Never,
                 say(format!(
@@ -302,7 +360,16 @@ impl Error {
                 Retry::Never,
                 Some("`bemi setup --accept-gap` goes on from where the slot is; what lies between stays missing".into()),
             ),
-            K::Fenced { .. } => (Retry::Never, Some("let only one capture at a time store the changes of a database".into())),
+            K::Rewound { end, .. } => (
+                Retry::Never,
+                say(format!(
+                    "the database was restored from a backup, or a standby took over that was behind: move the changes \
+                     that it has not made (`commit_lsn >= {}` in public.changes) elsewhere, then `bemi setup --accept-gap` \
+                     goes on from here",
+                    end.as_i64()
+                )),
+            ),
+            K::Fenced { .. } => (Retry::Later, Some("let only one capture at a time store the changes of a database".into())),
             K::Decode { .. } => (Retry::Never, Some("this is a bug in bemi: please report it".into())),
             K::Server { error, .. } => server_policy(&error.sqlstate),
         }
@@ -315,6 +382,14 @@ fn server_policy(sqlstate: &str) -> (Retry, Option<Cow<'static, str>>) {
         "42" if sqlstate == "42501" => (
             Retry::Never,
             Some("grant the role what the message names".into()),
+        ),
+        "25" if sqlstate == "25006" => (
+            Retry::Later,
+            Some("the database takes no writes: it is a standby, or another one is the primary now".into()),
+        ),
+        "42" if matches!(sqlstate, "42P01" | "42703") => (
+            Retry::Never,
+            Some("somebody has dropped or altered a table of bemi's: `bemi setup` makes what is missing".into()),
         ),
         // Our own statements are right, and data does not become storable by waiting.
         "0A" | "22" | "23" | "42" => (Retry::Never, None),
@@ -379,7 +454,11 @@ impl fmt::Display for Error {
             K::WrongSlot { slot, problem } => write!(f, "the replication slot {slot:?} {problem}"),
             K::SlotLost { slot, stored } => write!(
                 f,
-                "the replication slot {slot:?} is gone, and changes after {stored} with it"
+                "the replication slot {slot:?} is gone or has lost its log, and changes after {stored} with it"
+            ),
+            K::PublicationLost { publication } => write!(
+                f,
+                "changes were made while there was no publication {publication:?}: they cannot be read"
             ),
             K::OtherSlot { stored } => {
                 write!(
@@ -390,6 +469,10 @@ impl fmt::Display for Error {
             K::Gap { stored, slot } => write!(
                 f,
                 "the slot begins at {slot}, but only changes up to {stored} are stored"
+            ),
+            K::Rewound { stored, end } => write!(
+                f,
+                "changes up to {stored} are stored, but the log of the database ends at {end}"
             ),
             K::Fenced { expected } => {
                 write!(f, "another capture has stored changes after {expected}")

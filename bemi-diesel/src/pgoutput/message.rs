@@ -60,6 +60,16 @@ pub(crate) enum Message {
 }
 
 impl Message {
+    /// The table whose row this is.
+    pub(crate) fn relation(&self) -> Option<RelationId> {
+        match self {
+            Self::Insert { relation, .. }
+            | Self::Update { relation, .. }
+            | Self::Delete { relation, .. } => Some(*relation),
+            _ => None,
+        }
+    }
+
     pub(super) fn decode(cursor: &mut Cursor) -> Result<Self, DecodeError> {
         match cursor.u8()? {
             b'B' => Ok(Self::Begin(Begin {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use crate::error::Error;
 
@@ -15,6 +15,9 @@ const DEFAULT_PORT: u16 = 5432;
 
 /// How long connecting may take where the URL has no `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a server may leave us without an answer where the URL has no `tcp_user_timeout`.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// libpq's [`sslmode`](https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ pub(crate) enum SslMode {
 pub(crate) struct Endpoint {
     config: Config,
     ssl_mode: SslMode,
+    patience: Duration,
     pub(crate) ssl_root_cert: Option<PathBuf>,
     pub(crate) ssl_cert: Option<PathBuf>,
     pub(crate) ssl_key: Option<PathBuf>,
@@ -40,12 +44,13 @@ impl Endpoint {
     /// Reads a `postgres://` URL or a `key=value` string, as libpq does; without a role in it, the
     /// role is `PGUSER` or the operating system's user.
     ///
-    /// The driver knows the `sslmode`s up to `require` and no certificate files; these are taken out
-    /// of the URL here.
+    /// The driver knows the `sslmode`s up to `require` and no certificate files, and takes the
+    /// milliseconds of `tcp_user_timeout` for seconds; these are taken out of the URL here.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let mut endpoint = Self {
             config: Config::new(),
             ssl_mode: SslMode::Prefer,
+            patience: PATIENCE,
             ssl_root_cert: None,
             ssl_cert: None,
             ssl_key: None,
@@ -111,6 +116,16 @@ impl Endpoint {
                     }
                 }
             }
+            "tcp_user_timeout" => {
+                let millis = value.parse().map_err(|_| {
+                    Error::configuration(
+                        "the tcp_user_timeout of the database URL must be a number of milliseconds",
+                    )
+                })?;
+                if millis > 0 {
+                    self.patience = Duration::from_millis(millis);
+                }
+            }
             "sslrootcert" => self.ssl_root_cert = path(),
             "sslcert" => self.ssl_cert = path(),
             "sslkey" => self.ssl_key = path(),
@@ -128,6 +143,17 @@ impl Endpoint {
             .get_connect_timeout()
             .copied()
             .unwrap_or(CONNECT_TIMEOUT)
+    }
+
+    /// How long the server may leave us without an answer before the connection counts as lost: longer
+    /// than a busy one takes for one statement.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Whether the URL asks for a primary among its hosts.
+    pub(crate) fn wants_writable(&self) -> bool {
+        self.config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite
     }
 
     /// The hosts to try, in order.
@@ -189,6 +215,7 @@ impl fmt::Display for Endpoint {
         for (index, (host, port)) in self.hosts().iter().enumerate() {
             let separator = if index == 0 { "" } else { "," };
             match host {
+                Host::Tcp(name) if name.contains(':') => write!(f, "{separator}[{name}]:{port}")?,
                 Host::Tcp(name) => write!(f, "{separator}{name}:{port}")?,
                 Host::Unix(path) => write!(f, "{separator}{}:{port}", path.display())?,
             }

@@ -27,6 +27,9 @@ pub struct Capture(());
 impl Capture {
     /// A capture of the database that `url` names (`postgres://role:password@host:port/database`, as
     /// libpq understands it, with `sslmode`, `sslrootcert`, `sslcert` and `sslkey`).
+    ///
+    /// A server that leaves a question without an answer for `tcp_user_timeout` milliseconds (30,000 by
+    /// default) counts as lost, and the capture connects anew.
     pub fn builder(url: impl Into<String>) -> CaptureBuilder {
         CaptureBuilder {
             url: url.into(),
@@ -172,6 +175,7 @@ pub(crate) async fn start(
             status: status_sender,
             stopping,
             ready: Some(ready_sender),
+            moved: false,
         })
         .await
     };
@@ -179,7 +183,11 @@ pub(crate) async fn start(
     let thread = thread::Builder::new()
         .name("bemi-capture".to_owned())
         .spawn(move || {
-            tokio::runtime::Builder::new_current_thread()
+            // The server ends a connection that does not answer, so the connections get a thread beside
+            // the one that decodes: a row of a hundred megabytes takes it a second.
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .thread_name("bemi-connections")
                 .enable_all()
                 .build()
                 .map_err(failed("starting the capture's runtime"))?

@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Row;
+use tokio_postgres::types::{PgLsn, ToSql};
 
+use crate::Lsn;
 use crate::error::Error;
 use crate::pgoutput::Relation;
 use crate::postgres::Connection;
+use crate::sink::store;
 use crate::stitch::Description;
 use crate::value::{ColumnType, builtin};
 
@@ -22,32 +25,131 @@ pub(super) async fn describe(
     source: &Connection,
     relation: &Relation,
 ) -> Result<Description, Error> {
-    let failed =
-        |error: tokio_postgres::Error| source.error("reading the source's catalog", &error);
-    let row = source
-        .client
-        .query_one(
-            "SELECT ARRAY(SELECT a.attname::text FROM pg_index i, \
-                          unnest(i.indkey) WITH ORDINALITY k (attnum, position) \
-                          JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum \
-                          WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts \
-                          ORDER BY k.position), \
-                    coalesce(obj_description($1, 'pg_class'), '') LIKE 'bemi:%'",
-            &[&relation.id.0],
-        )
-        .await
-        .map_err(failed)?;
+    let doing = "reading the source's catalog";
+    let oid: [&(dyn ToSql + Sync); 1] = [&relation.id.0];
+    let sql = format!(
+        "SELECT {}, \
+                EXISTS (SELECT FROM pg_publication_rel r WHERE r.prrelid = $1 AND to_jsonb(r) ->> 'prattrs' IS NOT NULL), \
+                ARRAY(SELECT a.attname::text FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, position) \
+                      JOIN pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum \
+                      WHERE i.indrelid = $1 AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)",
+        store::is_ours("$1")
+    );
+    let query = source.client.query_one(&sql, &oid);
+    let row = source.answer(doing, query).await?;
+    let (ours, some_columns, key): (bool, bool, Vec<String>) = (row.get(0), row.get(1), row.get(2));
+    let query = source.client.query(
+        "SELECT attname::text, attisdropped FROM pg_attribute \
+         WHERE attrelid = $1 AND attnum > 0 AND attgenerated = '' ORDER BY attnum",
+        &oid,
+    );
+    let rows = source.answer(doing, query).await?;
+    let attributes: Vec<Attribute> = rows.iter().map(Attribute::from_row).collect();
+    // Which columns were published then is not known.
+    let attributes = if some_columns { &[] } else { &*attributes };
     let oids = relation.columns.iter().map(|column| column.type_oid);
-    let definitions = TypeDefinition::read(source, oids).await.map_err(failed)?;
+    let definitions = source
+        .answer(doing, TypeDefinition::read(source, oids))
+        .await?;
     let types = definitions
         .keys()
         .map(|oid| (*oid, resolve(*oid, &definitions, 0)))
         .collect();
     Ok(Description {
-        primary_key: row.get(0),
-        tracked: !row.get::<_, bool>(1),
+        primary_key: key
+            .into_iter()
+            .map(|name| name_then(&name, relation, attributes).unwrap_or(name))
+            .collect(),
+        tracked: !ours,
         types,
     })
+}
+
+/// Whether one of the relation's types can be altered without a word in the log: a composite.
+pub(super) fn is_composed(description: &Description) -> bool {
+    description.types.values().any(ColumnType::is_composed)
+}
+
+/// A row of `pg_attribute`. Columns keep their order for ever, the dropped ones their place.
+#[derive(Clone, Debug)]
+struct Attribute {
+    name: String,
+    dropped: bool,
+}
+
+impl Attribute {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            name: row.get(0),
+            dropped: row.get(1),
+        }
+    }
+}
+
+/// The name in `relation`, which may be older than a renaming, of the column that is called `name` now.
+/// `None` if it cannot be told from a column that has been dropped since.
+fn name_then(name: &str, relation: &Relation, attributes: &[Attribute]) -> Option<String> {
+    let then: Vec<&str> = relation
+        .columns
+        .iter()
+        .map(|column| &*column.name)
+        .collect();
+    let place_then = |attribute: &Attribute| {
+        let place = then.iter().position(|then| *then == attribute.name)?;
+        (!attribute.dropped).then_some(place)
+    };
+    if then.contains(&name) {
+        return Some(name.to_owned());
+    }
+    let at = attributes.iter().position(|now| now.name == name)?;
+    let (before, after) = (attributes.get(..at)?, attributes.get(at + 1..)?);
+    // The columns between those that are called the same are the same ones, then and now, except that
+    // some of the dropped ones had been dropped before.
+    let left = before.iter().rposition(|now| place_then(now).is_some());
+    let right = after.iter().position(|now| place_then(now).is_some());
+    let begin = left
+        .and_then(|left| place_then(&before[left]))
+        .map_or(0, |place| place + 1);
+    let end = right
+        .and_then(|right| place_then(&after[right]))
+        .unwrap_or(then.len());
+    let between = then.get(begin..end)?;
+    let before = before.get(left.map_or(0, |left| left + 1)..)?;
+    let after = after.get(..right.unwrap_or(after.len()))?;
+    let live = |attributes: &[Attribute]| attributes.iter().filter(|now| !now.dropped).count();
+    let place = if between.len() == before.len() + 1 + after.len() || live(before) == before.len() {
+        before.len()
+    } else if right.is_some() && between.len() == live(before) + 1 + live(after) {
+        live(before)
+    } else {
+        return None;
+    };
+    between.get(place).map(|name| (*name).to_owned())
+}
+
+/// A walsender, as the server sees it.
+pub(super) struct Walsender {
+    /// It has nothing more to send now.
+    pub(super) idle: bool,
+    /// How far it has sent the log.
+    pub(super) sent: Lsn,
+}
+
+/// The walsender that serves `slot`; `None` if there is none.
+pub(super) async fn walsender(source: &Connection, slot: &str) -> Result<Option<Walsender>, Error> {
+    let slot: [&(dyn ToSql + Sync); 1] = [&slot];
+    let query = source.client.query_opt(
+        "SELECT coalesce(lower(a.wait_event) IN ('walsendermain', 'walsenderwaitforwal'), false), \
+                coalesce(r.sent_lsn, '0/0') \
+         FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid \
+         LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid WHERE s.slot_name = $1",
+        &slot,
+    );
+    let row = source.answer("asking for the walsender", query).await?;
+    Ok(row.map(|row| Walsender {
+        idle: row.get(0),
+        sent: Lsn::new(row.get::<_, PgLsn>(1).into()),
+    }))
 }
 
 /// A row of `pg_type`, as far as it matters for a value's text form.
@@ -145,3 +247,6 @@ fn resolve(oid: u32, definitions: &HashMap<u32, TypeDefinition>, depth: u32) -> 
         Some(TypeDefinition::Text) | None => ColumnType::text(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Lsn;
 use crate::error::ErrorKind;
 use crate::stitch::Transaction;
+use crate::{Change, Lsn};
 
-/// A backlog is stored in transactions of about this many changes.
+/// A backlog is stored in transactions of about this many changes …
 const BATCH_CHANGES: usize = 10_000;
+
+/// … or of about this many bytes of rows and contexts: this is memory, and rows can be large.
+const BATCH_BYTES: usize = 16 << 20;
 
 /// A position that no change belongs to is stored after this long …
 const IDLE_INTERVAL: Duration = Duration::from_secs(30);
@@ -22,10 +25,15 @@ const BUSY_BYTES: u64 = 64 << 10;
 /// Where to begin, given what the slot offers and what is stored.
 ///
 /// The stored position is the authority: the server may send a stored transaction again after a
-/// restart. It never falls behind the slot's by itself, as only what is stored is acknowledged.
-pub(crate) fn resume(slot: Lsn, stored: Lsn) -> Result<Lsn, ErrorKind> {
+/// restart. It never falls behind the slot's by itself, as only what is stored is acknowledged. Nor is
+/// it ever past the end of the log, unless the source is another one now: restored from a backup, or
+/// taken over by a standby that was behind. It would write its log anew from there, and the server
+/// would pass over all of it that lies before `stored`.
+pub(crate) fn resume(slot: Lsn, stored: Lsn, end: Lsn) -> Result<Lsn, ErrorKind> {
     if stored < slot {
         Err(ErrorKind::Gap { stored, slot })
+    } else if end < stored {
+        Err(ErrorKind::Rewound { stored, end })
     } else {
         Ok(stored)
     }
@@ -44,6 +52,7 @@ pub(crate) struct Session {
     /// Read and not stored yet; none of them is empty.
     pending: Vec<Transaction>,
     pending_changes: usize,
+    pending_bytes: usize,
     /// Everything before this has been read.
     read: Lsn,
     /// Everything before this is stored.
@@ -58,6 +67,7 @@ impl Session {
         Self {
             pending: Vec::new(),
             pending_changes: 0,
+            pending_bytes: 0,
             read: stored,
             flushed: stored,
             flushed_at: now,
@@ -73,6 +83,7 @@ impl Session {
         self.read = self.read.max(transaction.end_lsn);
         if !transaction.changes.is_empty() {
             self.pending_changes += transaction.changes.len();
+            self.pending_bytes += transaction.changes.iter().map(size).sum::<usize>();
             self.pending.push(transaction);
         }
     }
@@ -89,10 +100,10 @@ impl Session {
         let due = if self.pending.is_empty() {
             self.idle_deadline().is_some_and(|deadline| deadline <= now)
         } else {
-            !more || self.pending_changes >= BATCH_CHANGES
+            !more || self.pending_changes >= BATCH_CHANGES || self.pending_bytes >= BATCH_BYTES
         };
         due.then(|| {
-            self.pending_changes = 0;
+            (self.pending_changes, self.pending_bytes) = (0, 0);
             self.urgent = false;
             Batch {
                 transactions: std::mem::take(&mut self.pending),
@@ -118,6 +129,11 @@ impl Session {
         self.flushed_at = now;
     }
 
+    /// Everything that was committed before this has been read.
+    pub(crate) fn read(&self) -> Lsn {
+        self.read
+    }
+
     /// Everything that was committed before this is stored; what was not stored had nothing to store.
     pub(crate) fn captured(&self) -> Lsn {
         if self.pending.is_empty() {
@@ -125,6 +141,60 @@ impl Session {
         } else {
             self.flushed
         }
+    }
+}
+
+/// What a change takes in memory, roughly.
+fn size(change: &Change) -> usize {
+    [&change.before, &change.after, &change.context]
+        .into_iter()
+        .map(|json| json.as_str().len())
+        .sum()
+}
+
+/// Whether a stream that nothing comes from is alive.
+///
+/// Silence alone tells nothing: an idle server has nothing to say, and one that reads through a huge
+/// transaction says nothing for as long as that takes. But what an idle walsender has sent must arrive.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    patience: Duration,
+    heard_at: Instant,
+    /// How often something was missing since.
+    missed: u32,
+}
+
+impl Silence {
+    /// How often the server is asked until the patience is over.
+    const CHECKS: u32 = 4;
+
+    pub(crate) fn new(patience: Duration, now: Instant) -> Self {
+        Self {
+            patience,
+            heard_at: now,
+            missed: 0,
+        }
+    }
+
+    /// Something came.
+    pub(crate) fn broken(&mut self, now: Instant) {
+        (self.heard_at, self.missed) = (now, 0);
+    }
+
+    /// When to ask the server next.
+    pub(crate) fn check_at(&self) -> Instant {
+        self.heard_at + self.patience / Self::CHECKS
+    }
+
+    /// The server was asked: everything before `read` has come, and `sent` is what an idle walsender has
+    /// sent. Whether the stream is lost.
+    pub(crate) fn checked(&mut self, read: Lsn, sent: Option<Lsn>, now: Instant) -> bool {
+        self.heard_at = now;
+        self.missed = match sent {
+            Some(sent) if sent > read => self.missed + 1,
+            _ => 0,
+        };
+        self.missed >= Self::CHECKS
     }
 }
 

@@ -1,18 +1,18 @@
 //! The loop that carries events from the transport to the sink. Decisions are made elsewhere.
 
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::Utc;
-use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
 
 use super::catalog;
 use super::handle::{State, Status};
-use super::session::{self, Session};
+use super::session::{self, Session, Silence};
 use super::transport::{Event, Transport, decode_error};
 use crate::error::{Error, ErrorKind};
-use crate::pgoutput::Message;
+use crate::pgoutput::{Message, Relation, RelationId};
 use crate::postgres::Connection;
 use crate::settings::Settings;
 use crate::setup::{Server, Slot};
@@ -22,12 +22,17 @@ use crate::stitch::{Stitcher, Transaction};
 /// How long a start waits for the slot of a predecessor that has just died.
 const SLOT_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for what is being stored.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
 pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) status: watch::Sender<Status>,
     pub(super) stopping: watch::Receiver<bool>,
     /// Sent when the log is read for the first time.
     pub(super) ready: Option<oneshot::Sender<()>>,
+    /// Something was stored since the last reconnect.
+    pub(super) moved: bool,
 }
 
 /// Captures until told to stop, or until an error comes that waiting does not mend.
@@ -54,19 +59,21 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
         if !error.is_retryable() || starting && !patient {
             if !starting {
                 // Whoever starts a capture is given the error; later there may be nobody who looks.
-                tracing::error!(error = %Chain(&error), "capture failed");
+                tracing::error!(error = %Chain(&error), help = error.hint().as_deref(), "capture failed");
             }
             task.status
                 .send_modify(|status| status.state = State::Failed(Chain(&error).to_string()));
             return Err(error);
         }
         let was_streaming = task.status.borrow().state == State::Streaming;
-        if was_streaming {
+        // A stream that ends as soon as it has begun is no reason to hurry.
+        if task.moved {
             delays = backoff.build();
+            task.moved = false;
         }
         let delay = delays.next().unwrap_or_default();
         if !starting {
-            tracing::warn!(error = %Chain(&error), ?delay, "capture reconnects");
+            tracing::warn!(error = %Chain(&error), help = error.hint().as_deref(), ?delay, "capture reconnects");
             task.status.send_modify(|status| {
                 status.state = State::Reconnecting(Chain(&error).to_string());
                 status.reconnects += u64::from(was_streaming);
@@ -82,10 +89,12 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
 impl Task {
     /// Connects and captures until told to stop, or until something fails.
     async fn stream(&mut self) -> Result<(), Error> {
-        if *self.stopping.borrow() {
-            return Ok(());
-        }
-        let mut stream = Stream::open(&self.settings).await?;
+        let mut stopping = self.stopping.clone();
+        let mut stream = tokio::select! {
+            biased;
+            () = stop_requested(&mut stopping) => return Ok(()),
+            stream = Stream::open(&self.settings) => stream?,
+        };
         if let Some(ready) = self.ready.take() {
             let _whoever_started_us_may_be_gone = ready.send(());
         }
@@ -96,24 +105,36 @@ impl Task {
         });
         loop {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
-            let mut event = stream.transport.recv().now_or_never();
-            if let Some(stored) = stream.store_due(event.is_some()).await? {
+            let mut event = stream.transport.try_recv();
+            let stored = tokio::select! {
+                biased;
+                stored = stream.store_due(event.is_some()) => stored?,
+                // What it was storing is stored or is not: the next start will see.
+                () = stop_overdue(&mut stopping) => return Ok(()),
+            };
+            if let Some(stored) = stored {
+                self.moved = true;
                 stored.count(&self.status);
             }
             self.report(&stream.session);
+            if *stopping.borrow() {
+                stream.transport.stop().await;
+                return Ok(());
+            }
             if event.is_none() {
                 let idle = stream.session.idle_deadline();
                 event = tokio::select! {
                     biased;
-                    () = stop_requested(&mut self.stopping) => {
-                        stream.transport.stop().await;
-                        return Ok(());
-                    }
+                    () = stop_requested(&mut stopping) => None,
                     // The server of the destination is going down. Should it be the source's as well, it
                     // waits for us to leave.
                     () = stream.sink.closed() => return Err(stream.sink.disconnected()),
                     event = stream.transport.recv() => Some(event),
                     () = sleep_until(idle), if idle.is_some() => None,
+                    () = sleep_until(Some(stream.silence.check_at())) => {
+                        stream.check_silence(&self.settings.slot).await?;
+                        None
+                    }
                 };
             }
             if let Some(event) = event {
@@ -139,6 +160,11 @@ struct Stream {
     transport: Transport,
     stitcher: Stitcher,
     session: Session,
+    silence: Silence,
+    /// The tables with columns of a composite type.
+    composed: HashMap<RelationId, Relation>,
+    /// Those of them that this transaction has looked at.
+    seen: HashSet<RelationId>,
 }
 
 impl Stream {
@@ -150,19 +176,23 @@ impl Stream {
             &settings.destination,
             server.system_identifier,
             &server.database,
+            &settings.slot,
         )
         .await?;
         let stored = sink.flush_lsn();
-        let Some(slot) = Slot::read(&source, &settings.slot).await? else {
+        let slot = Slot::read(&source, &settings.slot).await?;
+        let Some(slot) = slot.filter(|slot| !slot.is_lost()) else {
             return Err(Error::new(ErrorKind::SlotLost {
                 slot: settings.slot.clone(),
                 stored,
             }));
         };
-        slot.check(&server.database)?;
-        let from = session::resume(slot.confirmed_flush_lsn, stored).map_err(Error::new)?;
+        slot.check_database(&server.database)?;
+        let from =
+            session::resume(slot.confirmed_flush_lsn, stored, slot.log_end).map_err(Error::new)?;
         let transport = Transport::start(
             &settings.source,
+            source.host(),
             &settings.slot,
             &settings.publication,
             from,
@@ -178,6 +208,9 @@ impl Stream {
                 settings.rules.clone(),
             ),
             session: Session::new(stored, Instant::now()),
+            composed: HashMap::new(),
+            seen: HashSet::new(),
+            silence: Silence::new(settings.source.patience(), Instant::now()),
         })
     }
 
@@ -197,16 +230,57 @@ impl Stream {
         }))
     }
 
+    /// Asks the server whether something should have come.
+    async fn check_silence(&mut self, slot: &str) -> Result<(), Error> {
+        let Some(walsender) = catalog::walsender(&self.source, slot).await? else {
+            return Err(self.source.silent());
+        };
+        let sent = walsender.idle.then_some(walsender.sent);
+        if self
+            .silence
+            .checked(self.session.read(), sent, Instant::now())
+        {
+            return Err(self.source.silent());
+        }
+        Ok(())
+    }
+
+    /// The table with this identifier, if what was said of it may not hold any more.
+    fn unseen(&mut self, id: RelationId) -> Option<Relation> {
+        if self.composed.is_empty() || self.seen.contains(&id) {
+            return None;
+        }
+        self.composed.get(&id).cloned()
+    }
+
+    /// Tells the stitcher of a table. The server sends a table anew after it was altered, but not after
+    /// one of its types was: a table with composites is looked at in each transaction.
+    async fn describe(&mut self, relation: Relation) -> Result<(), Error> {
+        let description = catalog::describe(&self.source, &relation).await?;
+        self.composed.remove(&relation.id);
+        if catalog::is_composed(&description) {
+            self.seen.insert(relation.id);
+            self.composed.insert(relation.id, relation.clone());
+        }
+        self.stitcher.describe(relation, description);
+        Ok(())
+    }
+
     async fn handle(&mut self, event: Event, status: &watch::Sender<Status>) -> Result<(), Error> {
+        self.silence.broken(Instant::now());
         match event {
             Event::Message {
                 message: Message::Relation(relation),
                 ..
             } => {
-                let description = catalog::describe(&self.source, &relation).await?;
-                self.stitcher.describe(relation, description);
+                self.describe(relation).await?;
             }
             Event::Message { message, position } => {
+                if let Message::Begin(_) = message {
+                    self.seen.clear();
+                } else if let Some(relation) = message.relation().and_then(|id| self.unseen(id)) {
+                    self.describe(relation).await?;
+                }
                 let pushed = self.stitcher.push(message, position, Utc::now());
                 if let Some(transaction) = pushed.map_err(|error| decode_error(position, &error))? {
                     report_rejected(&transaction, status);
@@ -263,6 +337,12 @@ fn report_rejected(transaction: &Transaction, status: &watch::Sender<Status>) {
 async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
     // An error means that the handle is gone, which asks for the same.
     let _stop = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Like [`stop_requested`], but leaves time to finish.
+async fn stop_overdue(stopping: &mut watch::Receiver<bool>) {
+    stop_requested(stopping).await;
+    tokio::time::sleep(STOP_PATIENCE).await;
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

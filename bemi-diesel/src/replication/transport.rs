@@ -1,7 +1,9 @@
 //! The walsender connection. The only file that knows `pgwire-replication`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use pgwire_replication::tls::rustls::{MaybeTlsStream, maybe_upgrade_to_tls};
 use pgwire_replication::{
     Lsn as WireLsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
@@ -20,8 +22,8 @@ use crate::{Lsn, Xid};
 /// drop log, which a fast shutdown waits for.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events read ahead of the consumer.
-const BUFFERED_EVENTS: usize = 1024;
+/// Events read ahead of the consumer: each can be a row of many megabytes.
+const BUFFERED_EVENTS: usize = 64;
 
 /// Session settings under which every value has the text form that the decoder expects.
 const OPTIONS: &str = "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 \
@@ -44,40 +46,61 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Streams the publication's changes that were committed after `from`.
+    /// Streams the publication's changes that were committed after `from`, from one `host` of the URL.
     pub(crate) async fn start(
         endpoint: &Endpoint,
+        (host, port): (&Host, u16),
         slot: &str,
         publication: &str,
         from: Lsn,
     ) -> Result<Self, Error> {
-        let mut failure = None;
-        for (host, port) in endpoint.hosts() {
-            let config = configuration(endpoint, &host, port, slot, publication, from);
-            let connecting = async {
-                let mut client = ReplicationClient::connect(config).await?;
-                client.wait_started().await.map(|()| client)
-            };
-            match tokio::time::timeout(endpoint.connect_timeout(), connecting).await {
-                Ok(Ok(client)) => {
-                    return Ok(Self {
-                        client,
-                        endpoint: endpoint.to_string(),
-                        slot: slot.to_owned(),
-                    });
+        let connecting = async |password: &str, name: Option<String>| {
+            let mut config = configuration(endpoint, host, port, slot, publication, from);
+            config.password = password.to_owned();
+            if name.is_some() {
+                config.tls.sni_hostname = name;
+            }
+            let mut client = ReplicationClient::connect(config).await?;
+            client.wait_started().await.map(|()| client)
+        };
+        let starting = async {
+            let mut name = None;
+            let mut outcome = Err(PgWireError::Auth("no password".to_owned()));
+            for password in passwords(endpoint) {
+                outcome = connecting(&password, name.clone()).await;
+                if let Err(error) = &outcome
+                    && let Some(certified) = certified_name(endpoint, error)
+                {
+                    name = Some(certified);
+                    outcome = connecting(&password, name.clone()).await;
                 }
-                Ok(Err(error)) => {
-                    failure = Some(classify(error, endpoint.to_string(), slot, Phase::Starting));
-                }
-                Err(_) => {
-                    let kind = ErrorKind::Connect {
-                        endpoint: endpoint.to_string(),
-                    };
-                    failure = Some(Error::with_source(kind, "timed out"));
+                if !matches!(&outcome, Err(PgWireError::Server(text)) if text.contains("(SQLSTATE 28P01)"))
+                {
+                    break;
                 }
             }
+            outcome
+        };
+        match tokio::time::timeout(endpoint.connect_timeout(), starting).await {
+            Ok(Ok(client)) => Ok(Self {
+                client,
+                endpoint: endpoint.to_string(),
+                slot: slot.to_owned(),
+            }),
+            Ok(Err(error)) => Err(classify(error, endpoint.to_string(), slot, Phase::Starting)),
+            Err(_) => {
+                let kind = ErrorKind::Connect {
+                    endpoint: endpoint.to_string(),
+                };
+                Err(Error::with_source(kind, "timed out"))
+            }
         }
-        Err(failure.unwrap_or_else(|| Error::configuration("the database URL names no host")))
+    }
+
+    /// The next event, if one has arrived.
+    pub(crate) fn try_recv(&mut self) -> Option<Result<Event, Error>> {
+        // Under tokio's budget for one turn a full buffer would look empty now and then.
+        tokio::task::unconstrained(self.recv()).now_or_never()
     }
 
     /// The next event. Nothing is lost when the returned future is dropped.
@@ -117,25 +140,64 @@ impl Transport {
     }
 }
 
-/// Negotiates TLS on `tcp` as the endpoint's `sslmode` asks.
-pub(crate) async fn secure(
-    tcp: TcpStream,
+/// Opens a connection to `host` and negotiates TLS as the endpoint's `sslmode` asks.
+pub(crate) async fn connect(
     host: &str,
+    port: u16,
     endpoint: &Endpoint,
 ) -> Result<MaybeTlsStream, Error> {
-    maybe_upgrade_to_tls(tcp, &tls(endpoint), host)
-        .await
-        .map_err(|error| {
-            Error::with_source(
-                ErrorKind::Connect {
-                    endpoint: endpoint.to_string(),
-                },
-                error,
-            )
-        })
+    let connecting = async |tls: TlsConfig| {
+        let tcp = TcpStream::connect((host, port)).await?;
+        // Else a small packet waits until the one before it is acknowledged: 40 ms each time.
+        tcp.set_nodelay(true)?;
+        maybe_upgrade_to_tls(tcp, &tls, host).await
+    };
+    let mut config = tls(endpoint, host);
+    let mut outcome = connecting(config.clone()).await;
+    if let Err(error) = &outcome
+        && let Some(name) = certified_name(endpoint, error)
+    {
+        config.sni_hostname = Some(name);
+        outcome = connecting(config).await;
+    }
+    outcome.map_err(|error| {
+        let kind = ErrorKind::Connect {
+            endpoint: endpoint.to_string(),
+        };
+        match error {
+            PgWireError::Io(error) => Error::with_source(kind, error),
+            error => Error::with_source(kind, error),
+        }
+    })
 }
 
-fn tls(endpoint: &Endpoint) -> TlsConfig {
+/// The name that the server's certificate holds, where `sslmode` leaves it open and a refusal tells it.
+///
+/// `verify-ca` trusts the chain, which comes first, whatever the name. The crate means that too, but
+/// knows only an older form of the refusal: asked for a name that is in the certificate, it accepts it.
+fn certified_name(endpoint: &Endpoint, error: &PgWireError) -> Option<String> {
+    let PgWireError::Tls(text) = error else {
+        return None;
+    };
+    if tls(endpoint, "").mode != WireSslMode::VerifyCa {
+        return None;
+    }
+    let (_, names) = text.split_once("certificate is only valid for ")?;
+    let (_, name) = names.split_once("DnsName(\"")?;
+    let (name, _) = name.split_once('"')?;
+    Some(name.replace('*', "any"))
+}
+
+/// The forms in which the server may know the password: as SCRAM prepares it, and as it is.
+fn passwords(endpoint: &Endpoint) -> Vec<String> {
+    let plain = String::from_utf8_lossy(endpoint.password()).into_owned();
+    match stringprep::saslprep(&plain) {
+        Ok(prepared) if prepared != plain => vec![prepared.into_owned(), plain],
+        _ => vec![plain],
+    }
+}
+
+fn tls(endpoint: &Endpoint, host: &str) -> TlsConfig {
     let mode = match endpoint.ssl_mode() {
         SslMode::Disable => WireSslMode::Disable,
         SslMode::Prefer => WireSslMode::Prefer,
@@ -147,7 +209,8 @@ fn tls(endpoint: &Endpoint) -> TlsConfig {
     TlsConfig {
         mode,
         ca_pem_path: endpoint.ssl_root_cert.clone(),
-        sni_hostname: None,
+        // The crate refuses to verify an address, which certificates can hold too, unless told outright.
+        sni_hostname: host.parse::<IpAddr>().is_ok().then(|| host.to_owned()),
         client_cert_pem_path: endpoint.ssl_cert.clone(),
         client_key_pem_path: endpoint.ssl_key.clone(),
     }
@@ -161,25 +224,24 @@ fn configuration(
     publication: &str,
     from: Lsn,
 ) -> ReplicationConfig {
-    let password = String::from_utf8_lossy(endpoint.password()).into_owned();
     // The server reads a list of identifiers here.
     let publication = quote_identifier(publication);
     let mut config = match host {
         Host::Tcp(name) => ReplicationConfig::new(
             name,
             endpoint.user(),
-            password,
+            String::new(),
             endpoint.database(),
             slot,
             publication,
         )
         .with_port(port)
-        .with_tls(tls(endpoint)),
+        .with_tls(tls(endpoint, name)),
         Host::Unix(path) => ReplicationConfig::unix(
             path.to_string_lossy(),
             port,
             endpoint.user(),
-            password,
+            String::new(),
             endpoint.database(),
             slot,
             publication,

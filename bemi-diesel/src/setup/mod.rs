@@ -7,6 +7,11 @@ mod source;
 #[cfg(feature = "cli")]
 mod teardown;
 
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
+
 use plan::Plan;
 pub(crate) use source::{Server, Slot};
 #[cfg(feature = "cli")]
@@ -18,6 +23,9 @@ use crate::settings::{Settings, Tables};
 
 /// The key of the advisory lock that keeps two setups of one database apart: "bemi" in ASCII.
 const SETUP_LOCK: i64 = 0x6265_6d69;
+
+/// How long a wait may be without a word.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What happens when the slot cannot go on where the stored changes end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,15 +81,29 @@ pub(crate) async fn setup(
     let destination = Connection::open(&settings.destination).await?;
     let server = Server::read(&source).await?;
     server.check()?;
-    source
-        .client
-        .execute("SELECT pg_advisory_lock($1)", &[&SETUP_LOCK])
-        .await
-        .map_err(|error| source.error("waiting for another setup", &error))?;
+    let binds: [&(dyn ToSql + Sync); 1] = [&SETUP_LOCK];
+    let locking = source.client.execute("SELECT pg_advisory_lock($1)", &binds);
+    unless_silent(
+        locking,
+        "another setup of this database is running: waiting for it",
+        notify,
+    )
+    .await
+    .map_err(|error| source.error("waiting for another setup", &error))?;
     let plan = Plan::make(&source, &destination, settings, server, tables, on_gap).await?;
     let mut report = Report::default();
     plan.carry_out(&source, &destination, &mut report, notify)
         .await?;
     report.notes.extend(plan.notes());
     Ok(report)
+}
+
+/// Waits for `work`, and after [`SILENCE`] says what for.
+async fn unless_silent<T>(work: impl Future<Output = T>, waiting: &str, notify: fn(&str)) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = tokio::time::timeout(SILENCE, work.as_mut()).await {
+        return done;
+    }
+    notify(waiting);
+    work.await
 }

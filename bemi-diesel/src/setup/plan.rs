@@ -1,12 +1,10 @@
 //! What is missing, and the making of it.
 
-use std::pin::pin;
-use std::time::Duration;
-
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{PgLsn, ToSql};
 
 use super::source::{Publication, Server, Slot, Table};
-use super::{OnGap, Report};
+use super::{OnGap, Report, unless_silent};
 use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
@@ -15,9 +13,6 @@ use crate::sink::store;
 
 /// How long setup waits for the lock on a table: it must not queue in front of the application.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'";
-
-/// How long a wait may be without a word.
-const SILENCE: Duration = Duration::from_secs(2);
 
 /// A setup whose checks have passed.
 pub(super) struct Plan<'a> {
@@ -28,6 +23,8 @@ pub(super) struct Plan<'a> {
     tables: Vec<Table>,
     publication: Option<Publication>,
     slot: Option<Slot>,
+    /// Everything that was committed before this is stored.
+    stored: Option<Lsn>,
 }
 
 impl<'a> Plan<'a> {
@@ -39,36 +36,43 @@ impl<'a> Plan<'a> {
         tables: &Tables,
         on_gap: OnGap,
     ) -> Result<Self, Error> {
-        let plan = Self {
+        let mut plan = Self {
             settings,
             on_gap,
+            stored: None,
             tables: tables.select(&Table::read_all(source).await?)?,
             publication: Publication::read(source, &settings.publication).await?,
             slot: Slot::read(source, &settings.slot).await?,
             server,
         };
-        match &plan.slot {
-            Some(slot) => slot.check(&plan.server.database)?,
-            None => plan.server.check_free_slot()?,
-        }
-        plan.check_ownership()?;
         let (source, database) = (plan.server.system_identifier, &plan.server.database);
         let stored = store::progress(destination, source, database).await?;
-        match (&plan.slot, stored) {
-            (None, Some(stored)) if on_gap == OnGap::Refuse => {
-                Err(Error::new(if stored.slot == settings.slot {
-                    ErrorKind::SlotLost {
+        plan.stored = stored.as_ref().map(|stored| stored.flush_lsn);
+        if let Some(slot) = &plan.slot {
+            slot.check_database(database)?;
+        }
+        let readable = plan.slot.as_ref().is_some_and(|slot| !slot.is_lost());
+        if on_gap == OnGap::Refuse {
+            match (&plan.slot, stored) {
+                (_, Some(stored)) if stored.slot != settings.slot => {
+                    let stored = stored.slot;
+                    return Err(Error::new(ErrorKind::OtherSlot { stored }));
+                }
+                (_, Some(stored)) if !readable => {
+                    return Err(Error::new(ErrorKind::SlotLost {
                         slot: stored.slot,
                         stored: stored.flush_lsn,
-                    }
-                } else {
-                    ErrorKind::OtherSlot {
-                        stored: stored.slot,
-                    }
-                }))
+                    }));
+                }
+                (Some(slot), None) => slot.check(database)?,
+                _ => {}
             }
-            _ => Ok(plan),
         }
+        if plan.slot.is_none() {
+            plan.server.check_free_slot()?;
+        }
+        plan.check_ownership()?;
+        Ok(plan)
     }
 
     fn is_published(&self, table: &Table) -> bool {
@@ -105,13 +109,17 @@ impl<'a> Plan<'a> {
         report.step(made_tables, format!("table {}", store::CHANGES));
         let outcome = async {
             self.publish(source, report).await?;
-            let lsn = self.start_slot(source, report, notify).await?;
+            self.start_slot(source, report, notify).await?;
+            let Some(slot) = Slot::read(source, &self.settings.slot).await? else {
+                let missing = format!("the replication slot {:?}", self.settings.slot);
+                return Err(Error::new(ErrorKind::NotSetUp { missing }));
+            };
             let behind = match self.on_gap {
                 OnGap::Refuse => store::Behind::Stay,
                 #[cfg(feature = "cli")]
                 OnGap::Accept => store::Behind::CatchUp,
             };
-            store::start(destination, &self.server, &self.settings.slot, lsn, behind).await
+            store::start(destination, &self.server, &slot, behind).await
         }
         .await;
         if outcome.is_err() {
@@ -160,32 +168,78 @@ impl<'a> Plan<'a> {
             .await
     }
 
-    /// Makes the slot unless it is there, and returns where it begins.
+    /// Makes the slot unless there is one that can be read.
     async fn start_slot(
         &self,
         source: &Connection,
         report: &mut Report,
         notify: fn(&str),
-    ) -> Result<Lsn, Error> {
+    ) -> Result<(), Error> {
         let name = &self.settings.slot;
-        report.step(self.slot.is_none(), format!("replication slot {name:?}"));
-        if let Some(slot) = &self.slot {
-            return Ok(slot.confirmed_flush_lsn);
+        if let Some(slot) = &self.slot
+            && !slot.is_lost()
+        {
+            let skipped = slot.active_pid.is_none() && self.skip_unpublished(source, slot).await?;
+            let what = format!("replication slot {name:?}");
+            report.step(skipped, what);
+            return Ok(());
         }
-        let create = "SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')";
+        report.step(true, format!("replication slot {name:?}"));
         let binds: [&(dyn ToSql + Sync); 1] = [name];
-        let mut creating = pin!(source.client.query_one(create, &binds));
-        let row = if let Ok(row) = tokio::time::timeout(SILENCE, creating.as_mut()).await {
-            row
-        } else {
-            notify(
-                "the replication slot waits for the transactions that are running to end; \
-                     `SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL` lists them",
-            );
-            creating.await
-        };
-        let row = row.map_err(|error| source.error("creating the replication slot", &error))?;
-        Ok(Lsn::new(row.get::<_, PgLsn>(0).into()))
+        if self.slot.is_some() {
+            let drop = "SELECT pg_drop_replication_slot($1)";
+            let dropped = source.client.execute(drop, &binds).await;
+            dropped.map_err(|error| source.error("dropping the lost replication slot", &error))?;
+        }
+        let create = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
+        let creating = source.client.execute(create, &binds);
+        let waiting = "the replication slot waits for the transactions that are running to end; \
+                       `SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL` lists them";
+        unless_silent(creating, waiting, notify)
+            .await
+            .map_err(|error| source.error("creating the replication slot", &error))?;
+        Ok(())
+    }
+
+    /// Moves a slot past changes that cannot be read, as they were made while there was no publication
+    /// (it was dropped, or made after the slot). Whether there were any.
+    async fn skip_unpublished(&self, source: &Connection, begins: &Slot) -> Result<bool, Error> {
+        let moving = |error| source.error("moving the replication slot", &error);
+        let Settings {
+            slot, publication, ..
+        } = self.settings;
+        if let Some(stored) = self
+            .stored
+            .filter(|stored| (begins.confirmed_flush_lsn..begins.log_end).contains(stored))
+        {
+            // The last word on what is stored may not have reached the server.
+            let advance = "SELECT pg_replication_slot_advance($1, $2)";
+            let stored = PgLsn::from(stored.as_u64());
+            source
+                .client
+                .execute(advance, &[slot, &stored])
+                .await
+                .map_err(moving)?;
+        }
+        let peek = "SELECT FROM pg_logical_slot_peek_binary_changes($1, NULL, 1, 'proto_version', '1', \
+                    'publication_names', $2, 'messages', 'true')";
+        let quoted = quote_identifier(publication);
+        match source.client.query(peek, &[slot, &quoted]).await {
+            Ok(_) => return Ok(false),
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
+            Err(error) => return Err(source.error("reading from the replication slot", &error)),
+        }
+        if self.stored.is_some() && self.on_gap == OnGap::Refuse {
+            let publication = publication.clone();
+            return Err(Error::new(ErrorKind::PublicationLost { publication }));
+        }
+        let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_insert_lsn())";
+        source
+            .client
+            .execute(advance, &[slot])
+            .await
+            .map_err(moving)?;
+        Ok(true)
     }
 
     /// Half a setup is worse than none: an idle slot fills the disk, an unread publication confuses.
@@ -220,6 +274,17 @@ impl<'a> Plan<'a> {
             .tables
             .is_empty()
             .then(|| "there is no table to track yet: run setup again when there is".to_owned());
-        keyless.chain(none)
+        let left_out = self
+            .publication
+            .iter()
+            .filter(|publication| !publication.leaves_out.is_empty())
+            .map(|publication| {
+                let left_out = publication.leaves_out.join(", ");
+                format!(
+                    "the publication {:?} leaves out {left_out}: they are not captured",
+                    self.settings.publication
+                )
+            });
+        keyless.chain(none).chain(left_out)
     }
 }

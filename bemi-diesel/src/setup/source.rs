@@ -1,12 +1,13 @@
 //! What the source says about itself: its settings, our role, its tables, our slot and publication.
 
 use tokio_postgres::Row;
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Tables;
+use crate::sink::store;
 
 /// The oldest supported server.
 const MINIMUM_VERSION: i32 = 140_000;
@@ -28,9 +29,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn read(source: &Connection) -> Result<Self, Error> {
-        let row = source
-            .client
-            .query_one(
+        let query = source.client.query_one(
                 // On Amazon RDS membership in a role takes the place of the attribute.
                 "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
                         current_setting('wal_level'), r.rolname::text, \
@@ -41,9 +40,10 @@ impl Server {
                         (SELECT system_identifier FROM pg_control_system()), current_database()::text \
                  FROM pg_roles r WHERE r.rolname = current_user",
                 &[],
-            )
-            .await
-            .map_err(|error| source.error("reading the server's settings", &error))?;
+            );
+        let row = source
+            .answer("reading the server's settings", query)
+            .await?;
         Ok(Self {
             version_number: row.get(0),
             version: row.get(1),
@@ -93,8 +93,8 @@ pub(crate) struct Table {
     pub(crate) oid: u32,
     schema: String,
     name: String,
-    /// `schema.name` of the partitioned tables above it.
-    ancestors: Vec<String>,
+    /// Schema and name of the partitioned tables above it.
+    ancestors: Vec<(String, String)>,
     pub(crate) full_identity: bool,
     pub(crate) owned: bool,
     pub(crate) has_primary_key: bool,
@@ -106,35 +106,39 @@ impl Table {
     /// A partitioned table has no rows; its partitions are what is tracked. Rows of unlogged and
     /// temporary tables never reach the log.
     pub(crate) async fn read_all(source: &Connection) -> Result<Vec<Self>, Error> {
-        let rows = source
-            .client
-            .query(
-                "SELECT c.oid, n.nspname::text, c.relname::text, \
-                        ARRAY(SELECT an.nspname || '.' || ac.relname FROM pg_partition_ancestors(c.oid) a \
-                              JOIN pg_class ac ON ac.oid = a.relid JOIN pg_namespace an ON an.oid = ac.relnamespace), \
+        let sql = format!(
+            "SELECT c.oid, n.nspname::text, c.relname::text, \
+                        ARRAY(SELECT an.nspname::text FROM pg_partition_ancestors(c.oid) WITH ORDINALITY a (oid, n) \
+                              JOIN pg_class ac ON ac.oid = a.oid JOIN pg_namespace an ON an.oid = ac.relnamespace ORDER BY n), \
+                        ARRAY(SELECT ac.relname::text FROM pg_partition_ancestors(c.oid) WITH ORDINALITY a (oid, n) \
+                              JOIN pg_class ac ON ac.oid = a.oid ORDER BY n), \
                         c.relreplident = 'f', pg_has_role(current_user, c.relowner, 'USAGE'), \
                         EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) \
                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                  WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
                    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
-                   AND coalesce(obj_description(c.oid, 'pg_class'), '') NOT LIKE 'bemi:%' \
+                   AND NOT {} \
                  ORDER BY n.nspname, c.relname",
-                &[],
-            )
+            store::is_ours("c.oid")
+        );
+        let rows = source
+            .client
+            .query(&sql, &[])
             .await
             .map_err(|error| source.error("listing the tables", &error))?;
         Ok(rows.iter().map(Self::from_row).collect())
     }
 
     fn from_row(row: &Row) -> Self {
+        let (schemas, names): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
         Self {
             oid: row.get(0),
             schema: row.get(1),
             name: row.get(2),
-            ancestors: row.get(3),
-            full_identity: row.get(4),
-            owned: row.get(5),
-            has_primary_key: row.get(6),
+            ancestors: schemas.into_iter().zip(names).collect(),
+            full_identity: row.get(5),
+            owned: row.get(6),
+            has_primary_key: row.get(7),
         }
     }
 
@@ -155,10 +159,18 @@ impl Table {
     /// Whether `wanted` names this table, or a partitioned table that it is part of. Without a schema
     /// it means the table of that name in every schema.
     fn is_named(&self, wanted: &str) -> bool {
-        let matches = |full: &str| {
-            full == wanted || full.split_once('.').is_some_and(|(_, name)| name == wanted)
+        let matches = |schema: &str, name: &str| {
+            name == wanted
+                || wanted
+                    .strip_prefix(schema)
+                    .and_then(|rest| rest.strip_prefix('.'))
+                    == Some(name)
         };
-        matches(&self.full_name()) || self.ancestors.iter().any(|ancestor| matches(ancestor))
+        matches(&self.schema, &self.name)
+            || self
+                .ancestors
+                .iter()
+                .any(|ancestor| matches(&ancestor.0, &ancestor.1))
     }
 }
 
@@ -197,7 +209,7 @@ impl Tables {
 /// A replication slot as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
-    name: String,
+    pub(crate) name: String,
     plugin: Option<String>,
     database: Option<String>,
     pub(crate) active_pid: Option<i32>,
@@ -205,26 +217,26 @@ pub(crate) struct Slot {
     wal_status: Option<String>,
     /// How much log the server keeps for it, in bytes.
     pub(crate) retained_bytes: i64,
+    /// Where the server's log ends.
+    pub(crate) log_end: Lsn,
     /// How much log its reader has not confirmed yet, in bytes.
     pub(crate) lag_bytes: i64,
 }
 
 impl Slot {
     pub(crate) async fn read(source: &Connection, name: &str) -> Result<Option<Self>, Error> {
-        let row = source
-            .client
-            .query_opt(
+        let name: [&(dyn ToSql + Sync); 1] = [&name];
+        let query = source.client.query_opt(
                 "SELECT slot_name::text, plugin::text, database::text, active_pid, confirmed_flush_lsn, wal_status, \
                         coalesce(pg_wal_lsn_diff(here, restart_lsn), 0)::bigint, \
-                        coalesce(pg_wal_lsn_diff(here, confirmed_flush_lsn), 0)::bigint \
+                        coalesce(pg_wal_lsn_diff(here, confirmed_flush_lsn), 0)::bigint, here \
                  FROM pg_replication_slots, \
                       LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
                                            ELSE pg_current_wal_lsn() END AS here) position \
                  WHERE slot_name = $1",
-                &[&name],
-            )
-            .await
-            .map_err(|error| source.error("reading the replication slot", &error))?;
+                &name,
+            );
+        let row = source.answer("reading the replication slot", query).await?;
         Ok(row.map(|row| Self {
             name: row.get(0),
             plugin: row.get(1),
@@ -236,18 +248,23 @@ impl Slot {
             wal_status: row.get(5),
             retained_bytes: row.get(6),
             lag_bytes: row.get(7),
+            log_end: Lsn::new(row.get::<_, PgLsn>(8).into()),
         }))
     }
 
     /// Whether the slot can serve a capture of `database`.
     pub(crate) fn check(&self, database: &str) -> Result<(), Error> {
         self.check_database(database)?;
-        match self.wal_status.as_deref() {
-            Some("lost") => {
-                Err(self.wrong("has lost its log: it kept more than max_slot_wal_keep_size allows"))
-            }
-            _ => Ok(()),
+        if self.is_lost() {
+            let problem = "has lost its log: it kept more than max_slot_wal_keep_size allows";
+            return Err(self.wrong(problem));
         }
+        Ok(())
+    }
+
+    /// Whether the server has dropped log that was kept for it.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.wal_status.as_deref() == Some("lost")
     }
 
     /// Whether it is a slot of ours in `database`.
@@ -279,6 +296,8 @@ pub(crate) struct Publication {
     pub(crate) all_tables: bool,
     /// The tables that it names.
     pub(crate) tables: Vec<u32>,
+    /// What it leaves out: operations, rows, columns.
+    pub(crate) leaves_out: Vec<String>,
 }
 
 impl Publication {
@@ -286,7 +305,13 @@ impl Publication {
         let row = source
             .client
             .query_opt(
-                "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid) \
+                "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
+                        ARRAY(SELECT what FROM (VALUES (NOT p.pubinsert, 'inserts'), (NOT p.pubupdate, 'updates'), \
+                                  (NOT p.pubdelete, 'deletes'), (NOT p.pubtruncate, 'truncates')) v (missing, what) WHERE missing \
+                              UNION ALL SELECT 'rows of ' || r.prrelid::regclass FROM pg_publication_rel r \
+                                  WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prqual' IS NOT NULL \
+                              UNION ALL SELECT 'columns of ' || r.prrelid::regclass FROM pg_publication_rel r \
+                                  WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prattrs' IS NOT NULL) \
                  FROM pg_publication p WHERE p.pubname = $1",
                 &[&name],
             )
@@ -295,6 +320,7 @@ impl Publication {
         Ok(row.map(|row| Self {
             all_tables: row.get(0),
             tables: row.get(1),
+            leaves_out: row.get(2),
         }))
     }
 }

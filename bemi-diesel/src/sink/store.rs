@@ -1,12 +1,12 @@
 //! bemi's own tables in the destination: making and dropping them, and the progress of each source.
 
 use chrono::{DateTime, Utc};
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::Lsn;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::Connection;
-use crate::setup::Server;
+use crate::setup::{Server, Slot};
 
 /// The trail, as SQL and people write it.
 pub(crate) const CHANGES: &str = "public.changes";
@@ -16,44 +16,63 @@ const PROGRESS: &str = "public._bemi_progress";
 
 const SCHEMA: &str = include_str!("../../migrations/0001_changes.sql");
 
-/// Every table of ours carries a comment that begins like this.
-const MARK: &str = "bemi:%";
+/// SQL that tells whether the table with the identifier `oid` is bemi's, or a partition of one that is.
+///
+/// Every table of ours carries a comment that begins with the mark. Comments get lost or rewritten
+/// (`pg_restore --no-comments`), and a table of ours that passes for the user's would be captured into
+/// itself for ever: so a table is also ours by its name and columns.
+pub(crate) fn is_ours(oid: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM (SELECT ({oid})::oid UNION SELECT relid FROM pg_partition_ancestors({oid})) whole (oid) \
+         JOIN pg_class ON pg_class.oid = whole.oid \
+         WHERE obj_description(whole.oid, 'pg_class') LIKE 'bemi:%' \
+            OR relnamespace = to_regnamespace('public') AND relname IN ('changes', '_bemi_progress') \
+               AND 2 = (SELECT count(*) FROM pg_attribute WHERE attrelid = whole.oid AND NOT attisdropped \
+                        AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' ELSE 'flush_lsn' END)))"
+    )
+}
 
-/// Makes the tables unless they are there; whether it did. All or nothing.
+/// Makes the tables that are not there; whether there was one to make. All or nothing.
 pub(crate) async fn create(destination: &Connection) -> Result<bool, Error> {
-    if exists(destination, PROGRESS).await? && exists(destination, CHANGES).await? {
-        return Ok(false);
-    }
+    let mut missing = false;
     for table in [CHANGES, PROGRESS] {
-        let foreign = destination
-            .client
-            .query_opt(
-                "SELECT FROM pg_class WHERE oid = to_regclass($1) \
-                 AND coalesce(obj_description(oid, 'pg_class'), '') NOT LIKE $2",
-                &[&table, &MARK],
-            )
-            .await
-            .map_err(|error| destination.error("looking for bemi's tables", &error))?;
-        if foreign.is_some() {
+        if !exists(destination, table).await? {
+            missing = true;
+        } else if !is_one_of_ours(destination, table).await? {
             return Err(Error::new(ErrorKind::NameTaken {
                 table: table.to_owned(),
             }));
         }
     }
-    destination.batch("creating bemi's tables", SCHEMA).await?;
-    Ok(true)
+    if missing {
+        destination.batch("creating bemi's tables", SCHEMA).await?;
+    }
+    Ok(missing)
 }
 
-/// Drops the tables; whether there was one.
+async fn is_one_of_ours(destination: &Connection, table: &str) -> Result<bool, Error> {
+    let sql = format!("SELECT {}", is_ours("to_regclass($1)"));
+    let row = destination
+        .client
+        .query_one(&sql, &[&table])
+        .await
+        .map_err(|error| destination.error("looking for bemi's tables", &error))?;
+    Ok(row.get(0))
+}
+
+/// Drops the tables; whether there was one. A table of the same name that is somebody else's stays.
 pub(crate) async fn drop(destination: &Connection) -> Result<bool, Error> {
-    let existed = exists(destination, CHANGES).await? || exists(destination, PROGRESS).await?;
-    destination
-        .batch(
-            "dropping bemi's tables",
-            &format!("DROP TABLE IF EXISTS {CHANGES}, {PROGRESS}"),
-        )
-        .await?;
-    Ok(existed)
+    let mut ours = Vec::new();
+    for table in [CHANGES, PROGRESS] {
+        if is_one_of_ours(destination, table).await? {
+            ours.push(table);
+        }
+    }
+    if !ours.is_empty() {
+        let drop = format!("DROP TABLE {}", ours.join(", "));
+        destination.batch("dropping bemi's tables", &drop).await?;
+    }
+    Ok(!ours.is_empty())
 }
 
 /// How far the trail of a source reaches.
@@ -78,20 +97,25 @@ pub(crate) async fn progress(
     source: i64,
     database: &str,
 ) -> Result<Option<Progress>, Error> {
+    read_progress(destination, source, database, "").await
+}
+
+async fn read_progress(
+    destination: &Connection,
+    source: i64,
+    database: &str,
+    lock: &str,
+) -> Result<Option<Progress>, Error> {
     if !exists(destination, PROGRESS).await? {
         return Ok(None);
     }
-    let row = destination
-        .client
-        .query_opt(
-            &format!(
-                "SELECT flush_lsn, changes, transactions, last_committed_at, updated_at, slot \
-                 FROM {PROGRESS} WHERE source = $1 AND database = $2"
-            ),
-            &[&source, &database],
-        )
-        .await
-        .map_err(|error| destination.error("reading the progress", &error))?;
+    let sql = format!(
+        "SELECT flush_lsn, changes, transactions, last_committed_at, updated_at, slot \
+         FROM {PROGRESS} WHERE source = $1 AND database = $2 {lock}"
+    );
+    let binds: [&(dyn ToSql + Sync); 2] = [&source, &database];
+    let query = destination.client.query_opt(&sql, &binds);
+    let row = destination.answer("reading the progress", query).await?;
     Ok(row.map(|row| Progress {
         flush_lsn: Lsn::new(row.get::<_, PgLsn>(0).into()),
         changes: row.get(1),
@@ -103,6 +127,7 @@ pub(crate) async fn progress(
 }
 
 /// The progress of a source that has been set up.
+#[cfg(feature = "cli")]
 pub(crate) async fn existing_progress(
     destination: &Connection,
     source: i64,
@@ -110,10 +135,23 @@ pub(crate) async fn existing_progress(
 ) -> Result<Progress, Error> {
     progress(destination, source, database)
         .await?
-        .ok_or_else(|| {
-            let missing = format!("the progress of the database {database:?}");
-            Error::new(ErrorKind::NotSetUp { missing })
-        })
+        .ok_or_else(|| no_progress(database))
+}
+
+/// The [progress](existing_progress), once nobody is about to move it.
+pub(crate) async fn locked_progress(
+    destination: &Connection,
+    source: i64,
+    database: &str,
+) -> Result<Progress, Error> {
+    read_progress(destination, source, database, "FOR UPDATE")
+        .await?
+        .ok_or_else(|| no_progress(database))
+}
+
+fn no_progress(database: &str) -> Error {
+    let missing = format!("the progress of the database {database:?}");
+    Error::new(ErrorKind::NotSetUp { missing })
 }
 
 /// What becomes of a stored progress that is behind the slot.
@@ -121,17 +159,16 @@ pub(crate) async fn existing_progress(
 pub(crate) enum Behind {
     /// It stays, and shows that there is a gap.
     Stay,
-    /// It moves to where the slot is.
+    /// It moves to where the slot is; so does one that is past the end of the log.
     #[cfg(feature = "cli")]
     CatchUp,
 }
 
-/// Begins the progress of a source at `lsn`, unless there is one.
+/// Begins the progress of a source where `slot` is, unless there is one.
 pub(crate) async fn start(
     destination: &Connection,
     server: &Server,
-    slot: &str,
-    lsn: Lsn,
+    slot: &Slot,
     behind: Behind,
 ) -> Result<(), Error> {
     let catch_up = behind != Behind::Stay;
@@ -141,15 +178,17 @@ pub(crate) async fn start(
             &format!(
                 "INSERT INTO {PROGRESS} AS p (source, database, slot, flush_lsn) VALUES ($1, $2, $3, $4) \
                  ON CONFLICT (source, database) DO UPDATE SET slot = excluded.slot, flush_lsn = CASE \
-                 WHEN $5 THEN greatest(p.flush_lsn, excluded.flush_lsn) ELSE p.flush_lsn END \
+                 WHEN $5 AND p.flush_lsn NOT BETWEEN excluded.flush_lsn AND $6 THEN excluded.flush_lsn \
+                 ELSE p.flush_lsn END \
                  WHERE p.slot <> excluded.slot OR $5"
             ),
             &[
                 &server.system_identifier,
                 &server.database,
-                &slot,
-                &PgLsn::from(lsn.as_u64()),
+                &slot.name,
+                &PgLsn::from(slot.confirmed_flush_lsn.as_u64()),
                 &catch_up,
+                &PgLsn::from(slot.log_end.as_u64()),
             ],
         )
         .await
@@ -193,10 +232,12 @@ pub(crate) async fn other_sources(destination: &Connection) -> Result<i64, Error
 }
 
 pub(crate) async fn exists(destination: &Connection, table: &str) -> Result<bool, Error> {
-    let row = destination
+    let binds: [&(dyn ToSql + Sync); 1] = [&table];
+    let query = destination
         .client
-        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table])
-        .await
-        .map_err(|error| destination.error("looking for bemi's tables", &error))?;
+        .query_one("SELECT to_regclass($1) IS NOT NULL", &binds);
+    let row = destination
+        .answer("looking for bemi's tables", query)
+        .await?;
     Ok(row.get(0))
 }

@@ -99,6 +99,17 @@ impl ColumnType {
     }
 }
 
+impl ColumnType {
+    /// Whether there is a composite in it.
+    pub(crate) fn is_composed(&self) -> bool {
+        match self {
+            Self::Composite(_) => true,
+            Self::Array(array) => array.element.is_composed(),
+            _ => false,
+        }
+    }
+}
+
 /// Appends the JSON of a value of the type `ty`, whose text form is `text`.
 pub(crate) fn write_json(out: &mut String, ty: &ColumnType, text: &str) {
     let start = out.len();

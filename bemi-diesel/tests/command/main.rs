@@ -6,8 +6,17 @@
     reason = "a test that cannot go on ends"
 )]
 
+mod access;
 mod bad_input;
 mod changes;
 mod life;
+mod lost;
+mod names;
+mod network;
+mod own_tables;
+mod proxy;
+mod settings;
 mod setup;
+mod shapes;
+mod storm;
 mod support;

@@ -162,6 +162,20 @@ fn teardown_keeps_the_changes_when_asked() {
 }
 
 #[test]
+fn a_publication_that_leaves_something_out_is_named() {
+    let shop = Shop::open();
+    shop.sql(
+        "CREATE TABLE todos (id serial PRIMARY KEY, title text); ALTER TABLE todos REPLICA IDENTITY FULL; \
+         CREATE PUBLICATION bemi FOR TABLE todos WITH (publish = 'insert, update')",
+    );
+    let setup = shop.bemi(&["setup", "--json"]).json();
+    assert_eq!(
+        setup["notes"],
+        json!(["the publication \"bemi\" leaves out deletes, truncates: they are not captured"])
+    );
+}
+
+#[test]
 fn help_teaches_every_call() {
     let help = bemi(&["--help"]);
     assert_eq!(help.code, 0);

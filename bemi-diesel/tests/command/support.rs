@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use bemi_tests::{Cluster, Database};
 use postgres::{Client, NoTls};
@@ -51,21 +53,28 @@ pub(crate) fn bemi(arguments: &[&str]) -> Outcome {
     }
 }
 
+/// How long a test waits for what is to come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A database of its own, with a slot of its own name, as slots belong to the whole cluster.
 pub(crate) struct Shop {
     pub(crate) database: Database,
+    /// Where the changes are stored, if not in the database itself.
+    pub(crate) destination: Option<Database>,
 }
 
 impl Shop {
     pub(crate) fn open() -> Self {
         Self {
             database: Database::create().unwrap(),
+            destination: None,
         }
     }
 
     pub(crate) fn open_in(cluster: &Cluster) -> Self {
         Self {
             database: Database::create_in(cluster).unwrap(),
+            destination: None,
         }
     }
 
@@ -77,6 +86,22 @@ impl Shop {
         shop
     }
 
+    /// A shop like [`set_up`](Self::set_up) whose changes are stored in `destination`.
+    pub(crate) fn stored_in(destination: Database) -> Self {
+        let shop = Self {
+            destination: Some(destination),
+            ..Self::open()
+        };
+        shop.sql("CREATE TABLE todos (id serial PRIMARY KEY, title text)");
+        assert_eq!(shop.bemi(&["setup"]).code, 0);
+        shop
+    }
+
+    /// The database that holds the table `changes`.
+    pub(crate) fn trail(&self) -> &Database {
+        self.destination.as_ref().unwrap_or(&self.database)
+    }
+
     pub(crate) fn slot(&self) -> &str {
         self.database.name()
     }
@@ -86,12 +111,20 @@ impl Shop {
         let mut command = command(arguments);
         command
             .env("DATABASE_URL", self.database.url())
+            .env("BEMI_DESTINATION_URL", self.trail().url())
             .env("BEMI_SLOT", self.slot());
         command
     }
 
     pub(crate) fn bemi(&self, arguments: &[&str]) -> Outcome {
-        let connection = ["--database-url", self.database.url(), "--slot", self.slot()];
+        let connection = [
+            "--database-url",
+            self.database.url(),
+            "--destination-url",
+            self.trail().url(),
+            "--slot",
+            self.slot(),
+        ];
         bemi(&[arguments, &connection].concat())
     }
 
@@ -108,56 +141,94 @@ impl Shop {
         self.client().query_one(sql, &[]).unwrap().get(0)
     }
 
+    /// The one value of the one row that `sql` gives where the changes are stored.
+    pub(crate) fn stored<T: for<'a> postgres::types::FromSql<'a>>(&self, sql: &str) -> T {
+        let mut client = Client::connect(self.trail().url(), NoTls).unwrap();
+        client.query_one(sql, &[]).unwrap().get(0)
+    }
+
     /// Starts `bemi run` and waits until it reads the log.
     pub(crate) fn capture(&self) -> Capture {
-        self.capture_as(self.database.url())
+        self.capture_with(&[])
     }
 
     /// [Captures](Self::capture) as the role that `url` names.
     pub(crate) fn capture_as(&self, url: &str) -> Capture {
-        let mut child = self
-            .command(&["run", "--database-url", url])
-            .stderr(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let capture = Capture { child };
-        let mut said = Vec::new();
-        while !said
-            .last()
-            .is_some_and(|line: &String| line.contains("capture reads the log"))
-        {
-            match lines.next() {
-                Some(line) => said.push(line.unwrap()),
-                None => panic!("the capture ended: {said:?}"),
-            }
-        }
-        // The pipe must not fill up, nor close.
-        std::thread::spawn(move || lines.for_each(drop));
+        self.capture_with(&["--database-url", url])
+    }
+
+    /// [Captures](Self::capture) with more arguments.
+    pub(crate) fn capture_with(&self, arguments: &[&str]) -> Capture {
+        let capture = Capture::start(&mut self.command(&[&["run"], arguments].concat()));
+        capture.says("capture reads the log");
         capture
     }
 
     /// Waits until everything that has been committed is stored.
     pub(crate) fn wait_until_stored(&self, changes: i64) {
+        let mut client = Client::connect(self.trail().url(), NoTls).unwrap();
         // A notification would need a trigger on our own tables; the trail's own growth is the signal.
-        for _ in 0..3000 {
-            if self.value::<i64>("SELECT count(*) FROM changes") >= changes {
-                return;
-            }
-            std::thread::yield_now();
-            std::thread::park_timeout(std::time::Duration::from_millis(10));
-        }
-        panic!("{changes} changes were not stored in 30 s");
+        wait_until(&format!("{changes} changes are stored"), || {
+            let row = client.query_one("SELECT count(*) FROM public.changes", &[]);
+            row.unwrap().get::<_, i64>(0) >= changes
+        });
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < PATIENCE, "it never came that {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 
 /// A running `bemi run`; dropped, it is killed.
 pub(crate) struct Capture {
     child: Child,
+    lines: Receiver<String>,
 }
 
 impl Capture {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        // The pipe must not fill up, nor close.
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                // Whoever listened may have heard enough.
+                let _heard = sender.send(line.unwrap());
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Waits for the line on standard error that holds `words`; returns it with those before it.
+    pub(crate) fn says(&self, words: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => said.push(line),
+                Err(error) => panic!("{words:?} was not said ({error}): {said:#?}"),
+            }
+            if said.last().is_some_and(|line| line.contains(words)) {
+                return said;
+            }
+        }
+    }
+
+    /// Everything on standard error that is not [heard](Self::says) yet, once it has ended.
+    pub(crate) fn last_words(&mut self) -> (i32, String) {
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        (code, self.lines.iter().collect::<Vec<_>>().join("\n"))
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -48,16 +48,62 @@ fn due(session: &mut Session, now: Instant, more: bool) -> Option<(Vec<u64>, u64
 
 #[test]
 fn a_slot_ahead_of_what_is_stored_is_a_gap() {
-    let (behind, ahead) = (Lsn::new(100), Lsn::new(200));
-    assert_eq!(resume(behind, ahead), Ok(ahead));
-    assert_eq!(resume(behind, behind), Ok(behind));
+    let (behind, ahead, end) = (Lsn::new(100), Lsn::new(200), Lsn::new(300));
+    assert_eq!(resume(behind, ahead, end), Ok(ahead));
+    assert_eq!(resume(behind, behind, end), Ok(behind));
     assert_eq!(
-        resume(ahead, behind),
+        resume(ahead, behind, end),
         Err(ErrorKind::Gap {
             stored: behind,
             slot: ahead
         })
     );
+}
+
+#[test]
+fn a_log_that_ends_before_what_is_stored_is_another_one() {
+    let (slot, stored, end) = (Lsn::new(100), Lsn::new(200), Lsn::new(199));
+    assert_eq!(resume(slot, stored, stored), Ok(stored));
+    assert_eq!(
+        resume(slot, stored, end),
+        Err(ErrorKind::Rewound { stored, end })
+    );
+}
+
+#[test]
+fn large_rows_make_small_batches() {
+    let now = Instant::now();
+    let mut session = Session::new(Lsn::new(100), now);
+    let mut large = transaction(200, 1);
+    let json = format!(r#"{{"title":"{}"}}"#, "x".repeat(BATCH_BYTES / 2));
+    large.changes[0].after = JsonObject::from_written(json.clone());
+    session.transaction(large.clone());
+    assert_eq!(due(&mut session, now, true), None);
+    (large.end_lsn, large.changes[0].before) = (Lsn::new(300), JsonObject::from_written(json));
+    session.transaction(large);
+    assert_eq!(due(&mut session, now, true), Some((vec![200, 300], 300)));
+    session.transaction(transaction(400, 1));
+    assert_eq!(due(&mut session, now, true), None);
+}
+
+#[test]
+fn a_stream_is_lost_when_what_was_sent_never_comes() {
+    let patience = Duration::from_secs(4);
+    let now = Instant::now();
+    let (read, sent) = (Lsn::new(100), Some(Lsn::new(101)));
+    let mut silence = Silence::new(patience, now);
+    assert_eq!(silence.check_at(), now + Duration::from_secs(1));
+    // A busy walsender, and one that has sent nothing more, may be silent for ever.
+    for _ in 0..10 {
+        assert!(!silence.checked(read, None, now));
+        assert!(!silence.checked(read, Some(read), now));
+    }
+    for _ in 0..3 {
+        assert!(!silence.checked(read, sent, now));
+    }
+    assert!(silence.checked(read, sent, now));
+    silence.broken(now);
+    assert!(!silence.checked(read, sent, now));
 }
 
 #[test]
