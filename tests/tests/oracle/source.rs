@@ -19,6 +19,8 @@ pub(crate) struct Source {
     pub(crate) trail: Client,
     /// What [`Base::needs`](crate::base::Base::needs) can be had.
     pub(crate) available: HashSet<String>,
+    /// Stored generated columns are in the log: from PostgreSQL 18 on.
+    pub(crate) generated: bool,
     capture: CaptureHandle,
     runtime: Runtime,
     // Dropped last: they drop the slot that the capture reads from.
@@ -52,6 +54,12 @@ impl Source {
         if client.batch_execute("SELECT '<a/>'::xml").is_ok() {
             available.insert("xml".to_owned());
         }
+        let version = client.query_one("SELECT current_setting('server_version_num')::int", &[]);
+        let generated = version.unwrap().get::<_, i32>(0) >= 180_000;
+        if generated {
+            let publish = "ALTER PUBLICATION bemi SET (publish_generated_columns = stored)";
+            client.batch_execute(publish).unwrap();
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -65,6 +73,7 @@ impl Source {
             trail: Client::connect(destination, NoTls).unwrap(),
             client,
             available,
+            generated,
             capture,
             runtime,
             _databases: databases,

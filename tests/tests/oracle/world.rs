@@ -299,7 +299,12 @@ impl<'a> World<'a> {
     /// `to_jsonb` of `record`, but for what the documentation says is otherwise.
     pub(crate) fn image(&self, at: usize, record: &str) -> String {
         let table = &self.tables[at];
-        let computed = if table.generated { " - 'computed'" } else { "" };
+        let told = table.generated && self.source.generated;
+        let computed = if table.generated && !told {
+            " - 'computed'"
+        } else {
+            ""
+        };
         let plain = |column: &Column| self.types.documented(&column.ty) == Documented::Value;
         if table.columns.iter().all(plain) {
             return format!("to_jsonb({record}){computed}");
@@ -324,7 +329,8 @@ impl<'a> World<'a> {
             .key_columns
             .iter()
             .copied()
-            .chain(table.has_parent.then_some("parent"));
+            .chain(table.has_parent.then_some("parent"))
+            .chain(told.then_some("computed"));
         columns.extend(others.map(|name| format!("{record}.{0} AS {0}", quote(name))));
         format!(
             "(SELECT to_jsonb(r) FROM (SELECT {}) r)",

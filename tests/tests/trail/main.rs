@@ -10,5 +10,8 @@ mod application;
 mod asynchronous;
 mod capture;
 mod context;
+mod faults;
+mod images;
+mod operations;
 mod rows;
 mod support;
