@@ -63,7 +63,8 @@ pub struct Change {
     /// Where in the log the commit record stands: changes ordered by `(commit_lsn, ordinal)` are in
     /// the order in which they became visible.
     pub commit_lsn: Lsn,
-    /// The change's place in its transaction, counted from 0.
+    /// The change's place in its transaction, counted from 0. Updates that were left out, such as those
+    /// that changed nothing, are counted and missing.
     #[cfg_attr(any(feature = "sync", feature = "async"), diesel(deserialize_as = crate::schema::Ordinal))]
     pub ordinal: u64,
 }

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::postgres::Endpoint;
+use crate::stitch::{ColumnPattern, Rules};
 
 /// The slot's and the publication's name where none is given.
 pub(crate) const DEFAULT_NAME: &str = "bemi";
@@ -12,6 +13,7 @@ pub(crate) struct Settings {
     pub(crate) destination: Endpoint,
     pub(crate) slot: String,
     pub(crate) publication: String,
+    pub(crate) rules: Rules,
 }
 
 impl Settings {
@@ -45,7 +47,30 @@ impl Settings {
             destination,
             slot: slot.to_owned(),
             publication: publication.to_owned(),
+            rules: Rules::default(),
         })
+    }
+
+    /// Leaves updates out that changed nothing but the columns that `ignore` names, and, unless
+    /// `keep_unchanged`, those that changed nothing.
+    pub(crate) fn with_rules<T: AsRef<str>>(
+        mut self,
+        ignore: impl IntoIterator<Item = T>,
+        keep_unchanged: bool,
+    ) -> Result<Self, Error> {
+        let pattern = |text: T| {
+            let text = text.as_ref();
+            ColumnPattern::new(text).ok_or_else(|| {
+                Error::configuration(format!(
+                    "the pattern {text:?} names no column: it is `column`, `table.column` or `schema.table.column`"
+                ))
+            })
+        };
+        self.rules = Rules {
+            ignore: ignore.into_iter().map(pattern).collect::<Result<_, _>>()?,
+            keep_unchanged,
+        };
+        Ok(self)
     }
 }
 

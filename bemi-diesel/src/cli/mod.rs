@@ -107,7 +107,10 @@ enum Command {
     ///
     /// Wants `bemi setup` to have been run. Reconnects by itself whenever a connection is lost; what
     /// was committed meanwhile is in the log and is stored then. `RUST_LOG` sets what it logs.
-    Run,
+    #[command(
+        after_help = "Examples:\n  bemi run\n  bemi run --ignore '*.updated_at,*_cached_counter'"
+    )]
+    Run(run::RunArgs),
     /// Tell how the capture is doing: slot, lag, last commit, rate.
     Status,
     /// List changes in the order in which they were committed; all filters must hold.
@@ -143,7 +146,7 @@ pub fn main() -> ExitCode {
         let settings = cli.connection.settings()?;
         match cli.command {
             Command::Setup(args) => setup::run(&settings, args, output).await,
-            Command::Run => run::run(settings, output).await,
+            Command::Run(args) => run::run(settings, args, output).await,
             Command::Status => status::run(&settings, output).await,
             Command::Changes(args) => changes::run(&settings, args, output).await,
             Command::Teardown(args) => teardown::run(&settings, &args, output).await,

@@ -1,5 +1,7 @@
 //! `bemi run`.
 
+use clap::Args;
+use clap::builder::FalseyValueParser;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -13,7 +15,26 @@ use crate::settings::Settings;
 /// What the log shows unless `RUST_LOG` says otherwise.
 const LOG_FILTER: &str = "bemi_diesel=info";
 
-pub(super) async fn run(settings: Settings, output: Output) -> Result<(), Error> {
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// Make no entry of an UPDATE that changed only these columns: `column`, `table.column` or
+    /// `schema.table.column`, separated by commas, with `*` for any text within a name.
+    #[arg(
+        long,
+        value_name = "COLUMNS",
+        value_delimiter = ',',
+        env = "BEMI_IGNORE",
+        hide_env_values = true
+    )]
+    ignore: Vec<String>,
+
+    /// Make an entry also of an UPDATE that left its row as it was.
+    #[arg(long, env = "BEMI_KEEP_UNCHANGED", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    keep_unchanged: bool,
+}
+
+pub(super) async fn run(settings: Settings, args: RunArgs, output: Output) -> Result<(), Error> {
+    let settings = settings.with_rules(&args.ignore, args.keep_unchanged)?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let ansi = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     tracing_subscriber::fmt()

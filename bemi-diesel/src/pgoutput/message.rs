@@ -209,7 +209,7 @@ pub(crate) struct LogicalMessage {
     /// It is part of the transaction it arrives in. Otherwise it arrives as soon as it is written,
     /// whatever becomes of the transaction.
     pub(crate) transactional: bool,
-    /// Where the message stands in the log.
+    /// Where its record ends in the log, unlike the position of a row, which is where its record begins.
     pub(crate) lsn: Lsn,
     /// Whose it is.
     pub(crate) prefix: String,

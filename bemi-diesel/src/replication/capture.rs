@@ -38,6 +38,8 @@ impl Capture {
             publication: DEFAULT_NAME.to_owned(),
             setup: true,
             tables: Tables::default(),
+            ignore: Vec::new(),
+            keep_unchanged: false,
         }
     }
 }
@@ -51,6 +53,8 @@ pub struct CaptureBuilder {
     publication: String,
     setup: bool,
     tables: Tables,
+    ignore: Vec<String>,
+    keep_unchanged: bool,
 }
 
 impl std::fmt::Debug for CaptureBuilder {
@@ -60,6 +64,8 @@ impl std::fmt::Debug for CaptureBuilder {
             .field("publication", &self.publication)
             .field("setup", &self.setup)
             .field("tables", &self.tables)
+            .field("ignore", &self.ignore)
+            .field("keep_unchanged", &self.keep_unchanged)
             .finish_non_exhaustive()
     }
 }
@@ -98,6 +104,28 @@ impl CaptureBuilder {
         self
     }
 
+    /// Makes no entry of an `UPDATE` that changed no other column than these. Each pattern is `column`,
+    /// `table.column` or `schema.table.column`, where `*` stands for any text within a name:
+    /// `*.updated_at`, `*_cached_counter`. Defaults to none.
+    ///
+    /// When another column changes as well, `before` and `after` hold these columns like every other.
+    /// Under another replica identity than `FULL`, which setup gives, the log does not tell what an
+    /// update left alone: then every update makes an entry.
+    pub fn ignore<T: Into<String>>(mut self, columns: impl IntoIterator<Item = T>) -> Self {
+        self.ignore.extend(columns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Makes an entry also of an `UPDATE` that left its row as it was, to the last character. By
+    /// default it makes none.
+    ///
+    /// The [`ordinal`](crate::Change::ordinal) counts such updates either way, so that the setting can
+    /// be changed at any time.
+    pub fn keep_unchanged(mut self) -> Self {
+        self.keep_unchanged = true;
+        self
+    }
+
     /// Expects that `bemi setup` has been run, and changes nothing but the rows of `changes`: the role
     /// then needs no more than `REPLICATION` and the rights on bemi's tables. By default the capture
     /// makes what is missing.
@@ -121,7 +149,8 @@ impl CaptureBuilder {
             self.destination.as_deref(),
             &self.slot,
             &self.publication,
-        )?;
+        )?
+        .with_rules(&self.ignore, self.keep_unchanged)?;
         start(settings, self.setup.then_some(self.tables)).await
     }
 }

@@ -38,10 +38,17 @@ pub(super) async fn describe(
     let query = source.client.query_one(&sql, &oid);
     let row = source.answer(doing, query).await?;
     let (ours, some_columns, key): (bool, bool, Vec<String>) = (row.get(0), row.get(1), row.get(2));
+    // Generated columns are sent only by publications that say so, from PostgreSQL 18 on.
+    let names: Vec<&str> = relation
+        .columns
+        .iter()
+        .map(|column| &*column.name)
+        .collect();
+    let published: [&(dyn ToSql + Sync); 2] = [&relation.id.0, &names];
     let query = source.client.query(
         "SELECT attname::text, attisdropped FROM pg_attribute \
-         WHERE attrelid = $1 AND attnum > 0 AND attgenerated = '' ORDER BY attnum",
-        &oid,
+         WHERE attrelid = $1 AND attnum > 0 AND (attgenerated = '' OR attname = ANY ($2)) ORDER BY attnum",
+        &published,
     );
     let rows = source.answer(doing, query).await?;
     let attributes: Vec<Attribute> = rows.iter().map(Attribute::from_row).collect();

@@ -204,7 +204,11 @@ impl Stream {
             source,
             sink,
             transport,
-            stitcher: Stitcher::new(server.system_identifier, server.database.into()),
+            stitcher: Stitcher::new(
+                server.system_identifier,
+                server.database.into(),
+                settings.rules.clone(),
+            ),
             session: Session::new(stored, Instant::now()),
             composed: HashMap::new(),
             seen: HashSet::new(),

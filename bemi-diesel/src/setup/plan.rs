@@ -21,6 +21,10 @@ pub(super) struct Plan<'a> {
     on_gap: OnGap,
     /// The tables to track.
     tables: Vec<Table>,
+    /// Tables that cannot be tracked without harm.
+    untrackable: Vec<Table>,
+    /// Tables that no log has.
+    unlogged: Vec<String>,
     publication: Option<Publication>,
     slot: Option<Slot>,
     /// Everything that was committed before this is stored.
@@ -38,12 +42,18 @@ impl<'a> Plan<'a> {
         tables: &Tables,
         on_gap: OnGap,
     ) -> Result<Self, Error> {
+        let (tables, untrackable) = tables
+            .select(&Table::read_all(source).await?)?
+            .into_iter()
+            .partition(|table| table.identity().is_some());
         let mut plan = Self {
             settings,
             on_gap,
             stored: None,
             former_slot: None,
-            tables: tables.select(&Table::read_all(source).await?)?,
+            tables,
+            untrackable,
+            unlogged: Table::unlogged(source).await?,
             publication: Publication::read(source, &settings.publication).await?,
             slot: Slot::read(source, &settings.slot).await?,
             server,
@@ -92,7 +102,7 @@ impl<'a> Plan<'a> {
         let foreign: Vec<String> = self
             .tables
             .iter()
-            .filter(|table| !(table.owned || table.full_identity && self.is_published(table)))
+            .filter(|table| !(table.owned || table.is_identified() && self.is_published(table)))
             .map(Table::quoted)
             .collect();
         if foreign.is_empty() {
@@ -137,17 +147,21 @@ impl<'a> Plan<'a> {
 
     /// Gives the tables their replica identity and publishes them.
     ///
-    /// `REPLICA IDENTITY FULL` comes in the same transaction, first: a published table without a
-    /// replica identity would make the application's own UPDATE and DELETE fail.
+    /// The replica identity comes in the same transaction, first: a published table without one would
+    /// make the application's own UPDATE and DELETE fail.
     async fn publish(&self, source: &Connection, report: &mut Report) -> Result<(), Error> {
         let name = quote_identifier(&self.settings.publication);
         let mut statements = vec![LOCK_TIMEOUT.to_owned()];
         for table in &self.tables {
-            let what = format!("replica identity FULL on {}", table.full_name());
-            report.step(!table.full_identity, what);
-            if !table.full_identity {
+            let Some(identity) = table.identity() else {
+                continue;
+            };
+            let (identity, name) = (identity.sql(), table.full_name());
+            let what = format!("replica identity {identity} on {name}");
+            report.step(!table.is_identified(), what);
+            if !table.is_identified() {
                 let table = table.quoted();
-                statements.push(format!("ALTER TABLE {table} REPLICA IDENTITY FULL"));
+                statements.push(format!("ALTER TABLE {table} REPLICA IDENTITY {identity}"));
             }
         }
         let is_new = self.publication.is_none();
@@ -164,9 +178,29 @@ impl<'a> Plan<'a> {
             }
         }
         let list = missing.join(", ");
+        // Before the tables: those with generated columns must not be published without.
+        if let Some(publication) = &self.publication
+            && self.server.publishes_generated_columns()
+            && !publication.generated_columns
+            && self.tables.iter().any(Table::stores_generated)
+        {
+            report.step(true, "stored generated columns published");
+            statements.push(format!(
+                "ALTER PUBLICATION {name} SET (publish_generated_columns = stored)"
+            ));
+        }
+        let options = if self.server.publishes_generated_columns() {
+            " WITH (publish_generated_columns = stored)"
+        } else {
+            ""
+        };
         match (is_new, missing.is_empty()) {
-            (true, true) => statements.push(format!("CREATE PUBLICATION {name}")),
-            (true, false) => statements.push(format!("CREATE PUBLICATION {name} FOR TABLE {list}")),
+            (true, true) => statements.push(format!("CREATE PUBLICATION {name}{options}")),
+            (true, false) => {
+                statements.push(format!(
+                    "CREATE PUBLICATION {name} FOR TABLE {list}{options}"
+                ));
+            }
             (false, true) => {}
             (false, false) => statements.push(format!("ALTER PUBLICATION {name} ADD TABLE {list}")),
         }
@@ -295,6 +329,21 @@ impl<'a> Plan<'a> {
         let former = self.former_slot.iter().map(|slot| {
             format!("stays, and keeps the log from now on: replication slot {slot:?}, unless you drop it")
         });
-        keyless.chain(none).chain(former).chain(left_out)
+        let untrackable = self.untrackable.iter().map(|table| {
+            let name = table.full_name();
+            format!(
+                "table {name} is not tracked: it has virtual generated columns and no primary key, so that PostgreSQL \
+                 would refuse its UPDATE and DELETE; give it a primary key and run setup again"
+            )
+        });
+        let unlogged = self.unlogged.iter().map(|name| {
+            format!("table {name} is not tracked: it is unlogged, so that its rows are in no log")
+        });
+        keyless
+            .chain(none)
+            .chain(former)
+            .chain(left_out)
+            .chain(untrackable)
+            .chain(unlogged)
     }
 }

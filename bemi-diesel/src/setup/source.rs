@@ -76,6 +76,12 @@ impl Server {
         }))
     }
 
+    /// Whether a publication can be asked for stored generated columns. There it must be: without
+    /// them PostgreSQL refuses the application's UPDATE and DELETE under `REPLICA IDENTITY FULL`.
+    pub(crate) fn publishes_generated_columns(&self) -> bool {
+        self.version_number >= 180_000
+    }
+
     /// Whether there is room for one more slot.
     pub(crate) fn check_free_slot(&self) -> Result<(), Error> {
         if self.used_slots < i64::from(self.max_slots) {
@@ -95,9 +101,31 @@ pub(crate) struct Table {
     name: String,
     /// Schema and name of the partitioned tables above it.
     ancestors: Vec<(String, String)>,
-    pub(crate) full_identity: bool,
+    identity: String,
+    /// The kinds of its generated columns: `s` stored, `v` virtual, which no log has.
+    generated: Vec<String>,
     pub(crate) owned: bool,
     pub(crate) has_primary_key: bool,
+}
+
+/// What a tracked table's `REPLICA IDENTITY` is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// `FULL`: the log has the whole row before.
+    Full,
+    /// The primary key. Where a table has virtual generated columns, PostgreSQL refuses the application's
+    /// UPDATE and DELETE under `FULL`.
+    PrimaryKey,
+}
+
+impl Identity {
+    /// As SQL writes it.
+    pub(crate) fn sql(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::PrimaryKey => "DEFAULT",
+        }
+    }
 }
 
 impl Table {
@@ -112,8 +140,10 @@ impl Table {
                               JOIN pg_class ac ON ac.oid = a.oid JOIN pg_namespace an ON an.oid = ac.relnamespace ORDER BY n), \
                         ARRAY(SELECT ac.relname::text FROM pg_partition_ancestors(c.oid) WITH ORDINALITY a (oid, n) \
                               JOIN pg_class ac ON ac.oid = a.oid ORDER BY n), \
-                        c.relreplident = 'f', pg_has_role(current_user, c.relowner, 'USAGE'), \
-                        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) \
+                        c.relreplident::text, pg_has_role(current_user, c.relowner, 'USAGE'), \
+                        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), \
+                        ARRAY(SELECT DISTINCT a.attgenerated::text FROM pg_attribute a \
+                              WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped) \
                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                  WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
                    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
@@ -129,6 +159,20 @@ impl Table {
         Ok(rows.iter().map(Self::from_row).collect())
     }
 
+    /// `schema.name` of the unlogged tables, whose rows never reach the log.
+    pub(crate) async fn unlogged(source: &Connection) -> Result<Vec<String>, Error> {
+        let rows = source
+            .client
+            .query(
+                "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY n.nspname, c.relname",
+                &[],
+            )
+            .await
+            .map_err(|error| source.error("listing the tables", &error))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     fn from_row(row: &Row) -> Self {
         let (schemas, names): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
         Self {
@@ -136,9 +180,37 @@ impl Table {
             schema: row.get(1),
             name: row.get(2),
             ancestors: schemas.into_iter().zip(names).collect(),
-            full_identity: row.get(5),
+            identity: row.get(5),
             owned: row.get(6),
             has_primary_key: row.get(7),
+            generated: row.get(8),
+        }
+    }
+
+    /// What its replica identity is to be; `None` if there is none under which the application could
+    /// go on writing to it.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        if !self.generated.iter().any(|kind| kind == "v") {
+            Some(Identity::Full)
+        } else if self.has_primary_key {
+            Some(Identity::PrimaryKey)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it has generated columns that are stored.
+    pub(crate) fn stores_generated(&self) -> bool {
+        self.generated.iter().any(|kind| kind == "s")
+    }
+
+    /// Whether its replica identity is the one that it is to be.
+    pub(crate) fn is_identified(&self) -> bool {
+        match self.identity() {
+            Some(Identity::Full) => self.identity == "f",
+            // An index of the application's choice will do.
+            Some(Identity::PrimaryKey) => matches!(&*self.identity, "d" | "i"),
+            None => false,
         }
     }
 
@@ -296,6 +368,8 @@ pub(crate) struct Publication {
     pub(crate) all_tables: bool,
     /// The tables that it names.
     pub(crate) tables: Vec<u32>,
+    /// It publishes stored generated columns; before PostgreSQL 18 none does.
+    pub(crate) generated_columns: bool,
     /// What it leaves out: operations, rows, columns.
     pub(crate) leaves_out: Vec<String>,
 }
@@ -311,7 +385,8 @@ impl Publication {
                               UNION ALL SELECT 'rows of ' || r.prrelid::regclass FROM pg_publication_rel r \
                                   WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prqual' IS NOT NULL \
                               UNION ALL SELECT 'columns of ' || r.prrelid::regclass FROM pg_publication_rel r \
-                                  WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prattrs' IS NOT NULL) \
+                                  WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prattrs' IS NOT NULL), \
+                        coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false) \
                  FROM pg_publication p WHERE p.pubname = $1",
                 &[&name],
             )
@@ -321,6 +396,7 @@ impl Publication {
             all_tables: row.get(0),
             tables: row.get(1),
             leaves_out: row.get(2),
+            generated_columns: row.get(3),
         }))
     }
 }

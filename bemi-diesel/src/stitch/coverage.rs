@@ -6,10 +6,17 @@
 //! - A message with the hint `{"_bemi": {"lead": true}}` was emitted by the first row of a statement,
 //!   and also covers that row: the one immediately before it. That row must be the last thing in the
 //!   transaction before the message. If another message of ours stands between, or the row is of a
-//!   table that is not tracked, the statement's own row is not among the changes (its table may not
-//!   be published at all), and no row before it is touched. `TRUNCATE` returns no rows, so it is
+//!   table that is not tracked or left out by the rules, the statement's own row is not among the
+//!   changes (its table may not be published at all), and no row before it is touched. `TRUNCATE` returns no rows, so it is
 //!   never what a leading message was emitted by.
 //! - A message that is no context changes nothing, but is one that stands between.
+//!
+//! The server does not always send what stands in the log in its order. It merges a transaction's
+//! subtransactions (savepoints, and the blocks of PL/pgSQL that catch errors) by positions, and takes as
+//! a row's position where its record begins, but as a message's where its record **ends**: right there
+//! the next record may begin, that of a row in another subtransaction, and which of the two comes first
+//! is left to chance. So rows that begin where a message ends come after it, in whatever order they are
+//! sent.
 //!
 //! What the log does not tell: a leading message emitted by a row of a table that is not published is
 //! taken for that of the published row before it, if no other message of ours stands between the two.
@@ -21,13 +28,14 @@ use std::fmt;
 use serde_json::value::RawValue;
 
 use crate::context::Lead;
+use crate::pgoutput::LogicalMessage;
 use crate::value::{TooDeep, member_prefix, try_storable_json};
 use crate::{Change, JsonObject, Lsn, MAX_MESSAGE_BYTES, Operation, RESERVED_MEMBER};
 
 /// A message under bemi's prefix that is no context. It is attached to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RejectedContext {
-    /// Where the message stands in the log.
+    /// Where the message ends in the log.
     pub(crate) lsn: Lsn,
     /// Why.
     pub(crate) reason: RejectReason,
@@ -63,6 +71,9 @@ pub(super) struct Coverage {
     /// The latest context; `None` before the first one.
     latest: Option<JsonObject>,
     preceding: Preceding,
+    /// The position of the latest row, and what stands before the rows that share it.
+    position: Lsn,
+    before_position: Preceding,
 }
 
 /// What stands immediately before.
@@ -77,7 +88,8 @@ enum Preceding {
 
 impl Coverage {
     /// The context of the next change, `{}` while it is not known.
-    pub(super) fn row(&mut self, operation: Operation) -> JsonObject {
+    pub(super) fn row(&mut self, operation: Operation, position: Lsn) -> JsonObject {
+        self.follow(position);
         self.preceding = match operation {
             Operation::Truncate => Preceding::Other,
             _ => Preceding::Row,
@@ -85,28 +97,41 @@ impl Coverage {
         self.latest.clone().unwrap_or_default()
     }
 
-    /// A row came that is not among the changes.
-    pub(super) fn passed_over(&mut self) {
+    /// A row came that is not among the changes: of a table that is not tracked, or left out.
+    pub(super) fn passed_over(&mut self, position: Lsn) {
+        self.follow(position);
         self.preceding = Preceding::Other;
     }
 
-    /// A message came; `changes` are those before it.
+    fn follow(&mut self, position: Lsn) {
+        if self.position != position {
+            self.position = position;
+            self.before_position = self.preceding;
+        }
+    }
+
+    /// A message came; `changes` are those that were sent before it.
     pub(super) fn message(
         &mut self,
-        message: &[u8],
+        message: &LogicalMessage,
         changes: &mut [Change],
     ) -> Result<(), RejectReason> {
-        let preceding = std::mem::take(&mut self.preceding);
-        let (context, lead) = parse(message)?;
-        let covered = match (&self.latest, lead, preceding) {
-            (None, ..) => changes,
-            (Some(_), Lead::Row, Preceding::Row) => {
-                let others = changes.len().saturating_sub(1);
-                changes.split_at_mut(others).1
-            }
-            (Some(_), ..) => &mut [],
+        // Rows that begin where the message ends follow it.
+        let preceding = if self.position == message.lsn {
+            std::mem::take(&mut self.before_position)
+        } else {
+            std::mem::take(&mut self.preceding)
         };
-        for change in covered {
+        let (context, lead) = parse(&message.content)?;
+        let following = changes.iter().rev();
+        let following = following.take_while(|change| change.position == message.lsn);
+        let before = changes.len() - following.count();
+        let first = match (&self.latest, lead, preceding) {
+            (None, ..) => 0,
+            (Some(_), Lead::Row, Preceding::Row) => before.saturating_sub(1),
+            (Some(_), ..) => before,
+        };
+        for change in changes.iter_mut().skip(first) {
             change.context = context.clone();
         }
         self.latest = Some(context);

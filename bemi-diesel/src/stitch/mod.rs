@@ -3,10 +3,12 @@
 //! The messages of a transaction go in one by one with [`Stitcher::push`]; its commit gives the whole
 //! [`Transaction`]. What is kept between transactions is the description of each table.
 //!
-//! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`].
+//! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`]; and
+//! which updates are no changes, of [`rules`].
 
 mod coverage;
 mod error;
+mod rules;
 mod table;
 
 use std::collections::HashMap;
@@ -27,6 +29,7 @@ use table::Table;
 use coverage::RejectReason;
 pub(crate) use coverage::RejectedContext;
 pub(crate) use error::StitchError;
+pub(crate) use rules::{ColumnPattern, Rules};
 
 /// What the source's catalog says about a table beyond its [`Relation`] message.
 #[derive(Clone, Debug)]
@@ -63,7 +66,8 @@ pub(crate) struct Transaction {
     pub(crate) end_lsn: Lsn,
     /// When it was committed, by the source's clock.
     pub(crate) committed_at: DateTime<Utc>,
-    /// The changes of tracked tables in the order of the log; often none.
+    /// The changes of tracked tables in the order of the log, without those that the rules leave out;
+    /// often none.
     pub(crate) changes: Vec<Change>,
     /// The messages under bemi's prefix that are no context.
     pub(crate) rejected: Vec<RejectedContext>,
@@ -76,6 +80,7 @@ pub(crate) struct Transaction {
 pub(crate) struct Stitcher {
     source: i64,
     database: Arc<str>,
+    rules: Rules,
     tables: HashMap<RelationId, Table>,
     open: Option<Open>,
 }
@@ -84,6 +89,9 @@ pub(crate) struct Stitcher {
 #[derive(Debug)]
 struct Open {
     begin: Begin,
+    /// How many changes of tracked tables the log has had, those that are left out included: what
+    /// identifies a change must not depend on the settings.
+    seen: u64,
     changes: Vec<Change>,
     coverage: Coverage,
     rejected: Vec<RejectedContext>,
@@ -92,10 +100,11 @@ struct Open {
 impl Stitcher {
     /// A stitcher for a new connection to `database` in the cluster with the system identifier
     /// `source`.
-    pub(crate) fn new(source: i64, database: Arc<str>) -> Self {
+    pub(crate) fn new(source: i64, database: Arc<str>, rules: Rules) -> Self {
         Self {
             source,
             database,
+            rules,
             tables: HashMap::new(),
             open: None,
         }
@@ -108,7 +117,7 @@ impl Stitcher {
         reason = "nobody has a use for them afterwards"
     )]
     pub(crate) fn describe(&mut self, relation: Relation, description: Description) {
-        let table = Table::new(&relation, &description);
+        let table = Table::new(&relation, &description, &self.rules);
         self.tables.insert(relation.id, table);
     }
 
@@ -162,6 +171,7 @@ impl Stitcher {
         }
         self.open = Some(Open {
             begin,
+            seen: 0,
             changes: Vec::new(),
             coverage: Coverage::default(),
             rejected: Vec::new(),
@@ -189,7 +199,7 @@ impl Stitcher {
             return Ok(());
         }
         let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
-        if let Err(reason) = open.coverage.message(&message.content, &mut open.changes) {
+        if let Err(reason) = open.coverage.message(message, &mut open.changes) {
             open.rejected.push(RejectedContext {
                 lsn: message.lsn,
                 reason,
@@ -211,7 +221,15 @@ impl Stitcher {
             .get(&relation)
             .ok_or(StitchError::UnknownRelation(relation))?;
         if !table.tracked {
-            open.coverage.passed_over();
+            open.coverage.passed_over(position);
+            return Ok(());
+        }
+        let ordinal = open.seen;
+        open.seen += 1;
+        if let Row::Update(old, new) = row
+            && table.drops_update(old, new, &self.rules)?
+        {
+            open.coverage.passed_over(position);
             return Ok(());
         }
         let (operation, before, after) = match row {
@@ -240,8 +258,6 @@ impl Stitcher {
         };
         let commit_lsn = open.begin.final_lsn;
         let committed_at = open.begin.committed_at;
-        // A `usize` has at most 64 bits.
-        let ordinal = u64::try_from(open.changes.len()).unwrap_or(u64::MAX);
         open.changes.push(Change {
             id: Change::identifier(self.source, commit_lsn, ordinal, committed_at),
             source: self.source,
@@ -252,7 +268,7 @@ impl Stitcher {
             operation,
             before,
             after,
-            context: open.coverage.row(operation),
+            context: open.coverage.row(operation, position),
             committed_at,
             queued_at: now,
             created_at: None,

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Description, StitchError};
+use super::{Description, Rules, StitchError};
 use crate::JsonObject;
 use crate::pgoutput::{OldTuple, Relation, Tuple, TupleColumn, text};
 use crate::value::{ColumnType, builtin, member_prefix, write_json, write_string};
@@ -35,10 +35,12 @@ struct Column {
     ty: ColumnType,
     /// It belongs to the replica identity.
     identity: bool,
+    /// A change of nothing else is none.
+    ignored: bool,
 }
 
 impl Table {
-    pub(super) fn new(relation: &Relation, description: &Description) -> Self {
+    pub(super) fn new(relation: &Relation, description: &Description, rules: &Rules) -> Self {
         let columns: Vec<Column> = relation
             .columns
             .iter()
@@ -48,6 +50,7 @@ impl Table {
                     .or_else(|| description.types.get(&column.type_oid).cloned())
                     .unwrap_or_else(ColumnType::text),
                 identity: column.key,
+                ignored: rules.ignores(&relation.schema, &relation.name, &column.name),
             })
             .collect();
         let place = |name: &String| {
@@ -69,6 +72,21 @@ impl Table {
                 .collect::<Option<_>>()
                 .unwrap_or_default(),
         }
+    }
+
+    /// Whether the update is left out.
+    pub(super) fn drops_update(
+        &self,
+        old: Option<&OldTuple>,
+        new: &Tuple,
+        rules: &Rules,
+    ) -> Result<bool, StitchError> {
+        self.check(new)?;
+        if let Some(old) = old {
+            self.check(old.tuple())?;
+        }
+        let ignored = self.columns.iter().map(|column| column.ignored);
+        Ok(rules.drop_update(old, new, ignored))
     }
 
     /// The image of the new row.

@@ -16,7 +16,7 @@ fn now() -> DateTime<Utc> {
 }
 
 fn stitcher() -> Stitcher {
-    let mut stitcher = Stitcher::new(42, "shop".into());
+    let mut stitcher = Stitcher::new(42, "shop".into(), Rules::default());
     let columns = &[(true, "id", 23), (false, "name", 25)];
     for (oid, tracked) in [(TABLE, true), (OTHER, false)] {
         let description = Description {
@@ -213,6 +213,74 @@ fn what_stands_between_ends_the_reach_of_a_leading_message() {
     );
 }
 
+/// What the server sends when row and message are of two subtransactions: where the message ends, the
+/// row begins.
+#[test]
+fn rows_that_begin_where_a_message_ends_come_after_it() {
+    let (a, b) = (r#"{"m":"a"}"#, r#"{"m":"b"}"#);
+    let message = |json: &str, lsn| wire::message(true, lsn, "_bemi", json.as_bytes());
+    let lead = |lsn| message(r#"{"m":"b","_bemi":{"lead":true}}"#, lsn);
+    let untracked = || wire::insert(OTHER, &[t("1"), Cell::Null]);
+    let covered = |frames: Vec<(u64, Bytes)>| {
+        let mut stitcher = stitcher();
+        assert_eq!(push(&mut stitcher, 1, wire::begin(0x100, 7, 3)), Ok(None));
+        for (position, frame) in frames {
+            assert_eq!(push(&mut stitcher, position, frame), Ok(None));
+        }
+        let transaction = push(&mut stitcher, 0x100, wire::commit(0x100, 0x130, 7));
+        let transaction = transaction.expect("in order").expect("a transaction");
+        let contexts = contexts(&transaction).into_iter().map(str::to_owned);
+        contexts.collect::<Vec<_>>()
+    };
+    let first = || vec![(0x10, message(a, 0x20)), (0x20, row("1"))];
+    let then = |frames: &[(u64, Bytes)]| covered([&first(), frames].concat());
+    // Each of the two orders.
+    assert_eq!(then(&[(0x40, row("2")), (0x40, message(b, 0x40))]), [a, b]);
+    assert_eq!(then(&[(0x40, message(b, 0x40)), (0x40, row("2"))]), [a, b]);
+    // The rows of one record.
+    assert_eq!(
+        then(&[
+            (0x30, row("2")),
+            (0x40, row("3")),
+            (0x40, row("4")),
+            (0x40, message(b, 0x40)),
+            (0x40, row("5"))
+        ]),
+        [a, a, b, b, b]
+    );
+    // A leading message covers the row before it in the log, and the rows that follow.
+    assert_eq!(
+        then(&[(0x30, row("2")), (0x40, row("3")), (0x40, lead(0x40))]),
+        [a, b, b]
+    );
+    assert_eq!(
+        then(&[(0x30, row("2")), (0x40, untracked()), (0x40, lead(0x40))]),
+        [a, b]
+    );
+    assert_eq!(
+        then(&[(0x30, untracked()), (0x40, row("2")), (0x40, lead(0x40))]),
+        [a, b]
+    );
+    // What was sent too early is a row before the next message all the same.
+    assert_eq!(
+        then(&[
+            (0x40, row("2")),
+            (0x40, message(a, 0x40)),
+            (0x50, lead(0x50))
+        ]),
+        [a, b]
+    );
+    // Without any context before, the first one covers them all.
+    assert_eq!(
+        covered(vec![
+            (0x30, row("1")),
+            (0x40, row("2")),
+            (0x40, message(b, 0x40))
+        ]),
+        [b, b]
+    );
+}
+
 #[test]
 fn contexts_do_not_leave_their_transaction() {
     let mut stitcher = stitcher();
@@ -313,7 +381,7 @@ fn what_is_no_context_is_counted_and_attached_to_nothing() {
 
 /// `key`: the primary key; `columns`: see [`wire::relation`].
 fn wide(identity: u8, key: &[&str], columns: &[(bool, &str, u32)]) -> Stitcher {
-    let mut stitcher = Stitcher::new(42, "shop".into());
+    let mut stitcher = Stitcher::new(42, "shop".into(), Rules::default());
     describe(
         &mut stitcher,
         wire::relation(TABLE, "public", "t", identity, columns),
@@ -440,7 +508,7 @@ fn primary_keys() {
 
 #[test]
 fn types_beyond_the_built_in_ones_come_from_the_description() {
-    let mut stitcher = Stitcher::new(42, "shop".into());
+    let mut stitcher = Stitcher::new(42, "shop".into(), Rules::default());
     let columns = [(false, "ids", 90001), (false, "mood", 90002)];
     describe(
         &mut stitcher,
@@ -474,6 +542,142 @@ fn an_altered_table_is_described_again() {
         rows,
         [("t", r#"{"id":1,"name":null}"#), ("u", r#"{"z":5}"#)]
     );
+}
+
+/// A stitcher with the rules and one table `orders` of four columns.
+fn ruled(identity: u8, ignore: &[&str], keep_unchanged: bool) -> Stitcher {
+    let pattern = |text: &&str| ColumnPattern::new(text).expect("a pattern");
+    let rules = Rules {
+        ignore: ignore.iter().map(pattern).collect(),
+        keep_unchanged,
+    };
+    let mut stitcher = Stitcher::new(42, "shop".into(), rules);
+    let columns = [
+        (true, "id", 23),
+        (true, "total", 1700),
+        (true, "big", 25),
+        (true, "updated_at", 25),
+    ];
+    let relation = wire::relation(TABLE, "public", "orders", identity, &columns);
+    describe(&mut stitcher, relation, Description::default());
+    stitcher
+}
+
+#[test]
+fn updates_that_change_nothing_make_no_entry() {
+    use Operation::{Create, Delete, Update};
+    let old = [t("1"), t("1.0"), t("toast"), Cell::Null];
+    let to = |new: [Cell<'_>; 4]| wire::update(TABLE, Some((b'O', &old)), &new);
+    let same = to([t("1"), t("1.0"), Cell::Unchanged, Cell::Null]);
+    let written_again = to(old);
+    let digit = to([t("1"), t("1.00"), Cell::Unchanged, Cell::Null]);
+    let empty = to([t("1"), t("1.0"), Cell::Unchanged, t("")]);
+    let frames = || {
+        [
+            row_of(&old),
+            same.clone(),
+            digit.clone(),
+            written_again.clone(),
+            empty.clone(),
+            wire::delete(TABLE, b'O', &old),
+        ]
+    };
+    let ordinals = |stitcher: &mut Stitcher| -> Vec<(Operation, u64)> {
+        let changes = transaction(stitcher, frames()).changes;
+        for change in &changes {
+            let id = Change::identifier(42, Lsn::new(0x100), change.ordinal, change.committed_at);
+            assert_eq!(change.id, id);
+        }
+        let kept = changes.iter();
+        kept.map(|change| (change.operation, change.ordinal))
+            .collect()
+    };
+    assert_eq!(
+        ordinals(&mut ruled(b'f', &[], false)),
+        [(Create, 0), (Update, 2), (Update, 4), (Delete, 5)],
+        "the ordinals are those of the log"
+    );
+    assert_eq!(
+        ordinals(&mut ruled(b'f', &[], true)),
+        [
+            (Create, 0),
+            (Update, 1),
+            (Update, 2),
+            (Update, 3),
+            (Update, 4),
+            (Delete, 5)
+        ]
+    );
+    assert_eq!(
+        ordinals(&mut ruled(b'f', &["*"], true)),
+        [(Create, 0), (Update, 1), (Update, 3), (Delete, 5)],
+        "what is kept is what changed nothing, not what changed ignored columns"
+    );
+}
+
+#[test]
+fn a_change_of_only_ignored_columns_makes_no_entry() {
+    let old = [t("1"), t("1.0"), t("toast"), t("monday")];
+    let to = |new: [Cell<'_>; 4]| wire::update(TABLE, Some((b'O', &old)), &new);
+    let touched = to([t("1"), t("1.0"), Cell::Unchanged, t("sunday")]);
+    let paid = to([t("1"), t("2.0"), Cell::Unchanged, t("sunday")]);
+    for (ignore, touched_kept) in [
+        (&["*.updated_at"][..], false),
+        (&["orders.updated_*", "total"], false),
+        (&["items.updated_at", "big"], true),
+        (&[], true),
+    ] {
+        let mut stitcher = ruled(b'f', ignore, false);
+        let kept = transaction(&mut stitcher, [touched.clone()]).changes.len();
+        assert_eq!(kept, usize::from(touched_kept), "{ignore:?}");
+    }
+    assert_eq!(
+        images(&mut ruled(b'f', &["*.updated_at"], false), paid).2,
+        r#"{"id":1,"total":2.0,"big":"toast","updated_at":"sunday"}"#,
+        "beside another change it is told like every column"
+    );
+}
+
+#[test]
+fn what_the_log_does_not_tell_is_kept() {
+    let row = [t("1"), t("1.0"), t("toast"), Cell::Null];
+    let changed_key = wire::update(TABLE, Some((b'K', &row)), &row);
+    for frame in [wire::update(TABLE, None, &row), changed_key] {
+        let mut stitcher = ruled(b'd', &["*"], false);
+        assert_eq!(transaction(&mut stitcher, [frame]).changes.len(), 1);
+    }
+}
+
+#[test]
+fn a_leading_message_of_a_row_that_is_left_out_covers_no_row_before_it() {
+    let (a, b) = (r#"{"m":"a"}"#, r#"{"m":"b"}"#);
+    let old = [t("1"), t("1.0"), t("toast"), Cell::Null];
+    let same = wire::update(TABLE, Some((b'O', &old)), &old);
+    let frames = [context(a), row_of(&old), same, lead(b), row_of(&old)];
+    let transaction = transaction(&mut ruled(b'f', &[], false), frames);
+    assert_eq!(contexts(&transaction), [a, b]);
+}
+
+#[test]
+fn an_update_of_another_width_is_an_error_whatever_the_rules() {
+    let mut stitcher = ruled(b'f', &["*"], false);
+    assert_eq!(push(&mut stitcher, 1, wire::begin(0x100, 7, 3)), Ok(None));
+    let old = [t("1")];
+    assert_eq!(
+        push(
+            &mut stitcher,
+            2,
+            wire::update(TABLE, Some((b'O', &old)), &old)
+        ),
+        Err(StitchError::ColumnCount {
+            expected: 4,
+            found: 1
+        })
+    );
+}
+
+fn row_of(cells: &[Cell<'_>]) -> Bytes {
+    wire::insert(TABLE, cells)
 }
 
 #[test]
@@ -546,7 +750,7 @@ fn a_stream_out_of_order_is_an_error() {
 /// The stream that PostgreSQL sends for `tests/recorded.sql`.
 #[test]
 fn a_recorded_stream() {
-    let mut stitcher = Stitcher::new(42, "shop".into());
+    let mut stitcher = Stitcher::new(42, "shop".into(), Rules::default());
     let mut trail = Vec::new();
     let mut rejected = Vec::new();
     for line in include_str!("tests/recorded.tsv").lines() {

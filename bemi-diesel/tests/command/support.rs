@@ -34,6 +34,8 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
         "BEMI_DESTINATION_URL",
         "BEMI_SLOT",
         "BEMI_PUBLICATION",
+        "BEMI_IGNORE",
+        "BEMI_KEEP_UNCHANGED",
         "RUST_LOG",
     ] {
         command.env_remove(name);
