@@ -21,8 +21,9 @@ fn insert(shop: &Shop, title: &str) {
 
 #[test]
 fn a_publication_that_was_dropped_for_a_while_is_a_gap() {
-    if Cluster::shared().unwrap().major() >= 18 {
-        // The server passes over a publication that is missing, and says so in its own log alone.
+    if !(15..18).contains(&Cluster::shared().unwrap().major()) {
+        // Since 18 the server passes over a publication that is missing, and says so in its own log
+        // alone. With 14 it is the capture that notices, not setup.
         return;
     }
     let shop = Shop::set_up();
