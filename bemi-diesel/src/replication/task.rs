@@ -25,6 +25,10 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stop waits for what is being stored, or asked.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for the server to release the slot, and how often it looks.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
+const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
+
 pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) status: watch::Sender<Status>,
@@ -117,7 +121,7 @@ impl Task {
             }
             self.report(&stream.session);
             if *stopping.borrow() {
-                stream.transport.stop().await;
+                stream.stop(&self.settings.slot).await;
                 return Ok(());
             }
             if event.is_none() {
@@ -222,6 +226,19 @@ impl Stream {
             seen: HashSet::new(),
             silence: Silence::new(settings.source.patience(), Instant::now()),
         })
+    }
+
+    /// Ends the stream, and leaves the server a moment to let go of the slot: whoever stops a capture to
+    /// drop the slot, or to start another one, would find it in use.
+    async fn stop(self, slot: &str) {
+        self.transport.stop().await;
+        let released = async {
+            while let Ok(Some(_)) = catalog::walsender(&self.source, slot).await {
+                tokio::time::sleep(RELEASE_INTERVAL).await;
+            }
+        };
+        // It may be another one's by now, or the server does not answer: nothing depends on it.
+        let _in_time = tokio::time::timeout(RELEASE_PATIENCE, released).await;
     }
 
     /// Stores what the session says is due, and then acknowledges it.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use bemi_tests::{Cluster, Shutdown};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::support::Shop;
@@ -19,6 +19,27 @@ fn a_signal_stops_it_cleanly() {
         capture.signal(signal);
         assert_eq!(capture.wait().code(), Some(0));
     }
+}
+
+#[test]
+fn once_it_has_stopped_its_slot_is_free() {
+    let shop = Shop::set_up();
+    let slot = format!(
+        "SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{}'",
+        shop.slot()
+    );
+    let mut capture = shop.capture();
+    // A server that takes its time: the process that serves the slot is held up for a moment.
+    let walsender = Pid::from_raw(shop.value(&slot)).unwrap();
+    kill_process(walsender, Signal::STOP).unwrap();
+    capture.signal(Signal::TERM);
+    std::thread::park_timeout(std::time::Duration::from_millis(300));
+    let ended = capture.has_ended();
+    kill_process(walsender, Signal::CONT).unwrap();
+    assert!(!ended, "it ended while its slot was held");
+    assert_eq!(capture.wait().code(), Some(0));
+    assert_eq!(shop.value::<Option<i32>>(&slot), None);
+    assert_eq!(shop.bemi(&["teardown"]).code, 0);
 }
 
 #[test]
