@@ -1,5 +1,6 @@
 //! Changes into the table `changes`, together with the progress, in one transaction.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::pin::pin;
 
@@ -8,11 +9,12 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, PgLsn, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
+use super::encoding::{Encoding, is_untranslatable};
 use super::store;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::{Connection, Endpoint};
 use crate::stitch::Transaction;
-use crate::{Change, JsonObject, Lsn};
+use crate::{Change, Lsn};
 
 const STORING: &str = "storing changes";
 
@@ -59,6 +61,7 @@ pub(crate) struct PostgresSink {
     connection: Connection,
     advance: Statement,
     copy: Statement,
+    encoding: Encoding,
     source: i64,
     database: String,
     slot: String,
@@ -96,6 +99,7 @@ impl PostgresSink {
             connection,
             advance,
             copy,
+            encoding: Encoding::default(),
             source,
             database: database.to_owned(),
             slot: slot.to_owned(),
@@ -131,16 +135,27 @@ impl PostgresSink {
         let changes = transactions
             .iter()
             .flat_map(|transaction| &transaction.changes);
-        let all: Vec<&Change> = changes.collect();
-        let mut outcome = self.store_together(&all, transactions, flush_lsn).await;
-        if outcome.as_ref().is_err_and(is_duplicate) {
-            self.run("ROLLBACK").await?;
-            let new = self.without_stored(all).await?;
-            outcome = self.store_together(&new, transactions, flush_lsn).await;
+        let mut changes: Vec<&Change> = changes.collect();
+        while let Err(error) = self.store_together(&changes, transactions, flush_lsn).await {
+            self.mend(error, &mut changes).await?;
         }
-        outcome?;
         self.flush_lsn = flush_lsn;
         Ok(())
+    }
+
+    /// Makes `changes` storable after `error`, which it gives back if that was not the reason.
+    async fn mend(&mut self, error: Error, changes: &mut Vec<&Change>) -> Result<(), Error> {
+        let (duplicate, untranslatable) = (is_duplicate(&error), is_untranslatable(&error));
+        if !duplicate && !untranslatable {
+            return Err(error);
+        }
+        self.run("ROLLBACK").await?;
+        let mended = if duplicate {
+            self.leave_out_stored(changes).await?
+        } else {
+            self.encoding.learn(&self.connection, changes).await?
+        };
+        if mended { Ok(()) } else { Err(error) }
     }
 
     async fn store_together(
@@ -184,17 +199,19 @@ impl PostgresSink {
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &COLUMNS));
         for change in changes {
             let ordinal = change.ordinal.cast_signed();
+            let encoding = &self.encoding;
+            let primary_key = change.primary_key.as_deref();
             let row: [&(dyn ToSql + Sync); 16] = [
                 &change.id,
                 &change.source,
-                &&*change.database,
-                &&*change.schema,
-                &&*change.table,
-                &change.primary_key,
+                &encoding.text(&change.database),
+                &encoding.text(&change.schema),
+                &encoding.text(&change.table),
+                &primary_key.map(|key| encoding.text(key)),
                 &change.operation.as_str(),
-                &Jsonb(&change.before),
-                &Jsonb(&change.after),
-                &Jsonb(&change.context),
+                &Jsonb(encoding.json(&change.before)),
+                &Jsonb(encoding.json(&change.after)),
+                &Jsonb(encoding.json(&change.context)),
                 &change.committed_at,
                 &change.queued_at,
                 &i64::from(change.transaction_id.as_u32()),
@@ -212,8 +229,8 @@ impl PostgresSink {
             .map(|_rows| ())
     }
 
-    /// Those of `changes` that are not stored yet.
-    async fn without_stored<'a>(&self, changes: Vec<&'a Change>) -> Result<Vec<&'a Change>, Error> {
+    /// Leaves those of `changes` that are not stored yet; whether some were.
+    async fn leave_out_stored(&self, changes: &mut Vec<&Change>) -> Result<bool, Error> {
         let ids: Vec<Uuid> = changes.iter().map(|change| change.id).collect();
         let binds: [&(dyn ToSql + Sync); 1] = [&ids];
         let reading = self.connection.client.query(STORED, &binds);
@@ -223,10 +240,8 @@ impl PostgresSink {
             changes = stored.len(),
             "changes are stored already: the progress was set back"
         );
-        Ok(changes
-            .into_iter()
-            .filter(|change| !stored.contains(&change.id))
-            .collect())
+        changes.retain(|change| !stored.contains(&change.id));
+        Ok(!stored.is_empty())
     }
 }
 
@@ -236,7 +251,7 @@ fn is_duplicate(error: &Error) -> bool {
 
 /// JSON text as `jsonb` travels: a version byte, then the text.
 #[derive(Debug)]
-struct Jsonb<'a>(&'a JsonObject);
+struct Jsonb<'a>(Cow<'a, str>);
 
 impl ToSql for Jsonb<'_> {
     fn to_sql(
@@ -245,7 +260,7 @@ impl ToSql for Jsonb<'_> {
         out: &mut bytes::BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         out.extend_from_slice(&[1]);
-        out.extend_from_slice(self.0.as_str().as_bytes());
+        out.extend_from_slice(self.0.as_bytes());
         Ok(IsNull::No)
     }
 
