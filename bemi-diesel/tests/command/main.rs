@@ -15,6 +15,7 @@ mod names;
 mod network;
 mod own_tables;
 mod proxy;
+mod revert;
 mod rules;
 mod settings;
 mod setup;
