@@ -29,6 +29,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How often what is stored is checked to have been published all the time.
+const PUBLICATION_INTERVAL: Duration = Duration::from_secs(2);
+
 pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) status: watch::Sender<Status>,
@@ -110,7 +113,7 @@ impl Task {
         loop {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
             let mut event = stream.transport.try_recv();
-            let storing = stream.store_due(event.is_some());
+            let storing = stream.store_due(event.is_some(), &self.settings.publication);
             let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
                 // What it was storing is stored or is not: the next start will see.
                 return Ok(());
@@ -135,12 +138,13 @@ impl Task {
                     event = stream.transport.recv() => Some(event),
                     () = sleep_until(idle), if idle.is_some() => None,
                     () = sleep_until(Some(stream.silence.check_at())) => None,
+                    () = sleep_until(Some(stream.check_publication_at)) => None,
                 };
             }
             let next = async {
                 match event {
                     Some(event) => stream.handle(event?, &self.status).await,
-                    None => stream.check_silence(&self.settings.slot).await,
+                    None => stream.look_around(&self.settings).await,
                 }
             };
             if unless_overdue(&mut stopping, next).await?.is_none() {
@@ -167,6 +171,7 @@ struct Stream {
     stitcher: Stitcher,
     session: Session,
     silence: Silence,
+    check_publication_at: Instant,
     /// The tables with columns of a composite type.
     composed: HashMap<RelationId, Relation>,
     /// Those of them that this transaction has looked at.
@@ -194,14 +199,7 @@ impl Stream {
             }));
         };
         slot.check_database(&server.database)?;
-        // Since PostgreSQL 18 the server passes over a publication that is missing, and says nothing.
-        if Publication::read(&source, &settings.publication)
-            .await?
-            .is_none()
-        {
-            let missing = format!("the publication {:?}", settings.publication);
-            return Err(Error::new(ErrorKind::NotSetUp { missing }));
-        }
+        Publication::check(&source, &settings.publication, sink.publication()).await?;
         let from =
             session::resume(slot.confirmed_flush_lsn, stored, slot.log_end).map_err(Error::new)?;
         let transport = Transport::start(
@@ -225,6 +223,7 @@ impl Stream {
             composed: HashMap::new(),
             seen: HashSet::new(),
             silence: Silence::new(settings.source.patience(), Instant::now()),
+            check_publication_at: Instant::now() + PUBLICATION_INTERVAL,
         })
     }
 
@@ -242,10 +241,11 @@ impl Stream {
     }
 
     /// Stores what the session says is due, and then acknowledges it.
-    async fn store_due(&mut self, more: bool) -> Result<Option<Stored>, Error> {
+    async fn store_due(&mut self, more: bool, publication: &str) -> Result<Option<Stored>, Error> {
         let Some(batch) = self.session.due(Instant::now(), more) else {
             return Ok(None);
         };
+        self.check_publication(publication).await?;
         self.sink
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
@@ -255,6 +255,21 @@ impl Stream {
             transactions: batch.transactions,
             flush_lsn: batch.flush_lsn,
         }))
+    }
+
+    /// Asks the server, if it was not asked a moment ago, whether what it sends was published.
+    async fn check_publication(&mut self, publication: &str) -> Result<(), Error> {
+        if Instant::now() < self.check_publication_at {
+            return Ok(());
+        }
+        self.check_publication_at = Instant::now() + PUBLICATION_INTERVAL;
+        Publication::check(&self.source, publication, self.sink.publication()).await
+    }
+
+    /// Asks the server whether all is well that cannot be told from the stream.
+    async fn look_around(&mut self, settings: &Settings) -> Result<(), Error> {
+        self.check_publication(&settings.publication).await?;
+        self.check_silence(&settings.slot).await
     }
 
     /// Asks the server whether something should have come, if the silence is long.

@@ -65,6 +65,7 @@ pub(crate) struct PostgresSink {
     source: i64,
     database: String,
     slot: String,
+    publication: u32,
     /// Everything before this is stored.
     flush_lsn: Lsn,
 }
@@ -103,6 +104,7 @@ impl PostgresSink {
             source,
             database: database.to_owned(),
             slot: slot.to_owned(),
+            publication: progress.publication,
             flush_lsn: progress.flush_lsn,
         })
     }
@@ -110,6 +112,11 @@ impl PostgresSink {
     /// Everything that was committed in the source before this is durable here.
     pub(crate) fn flush_lsn(&self) -> Lsn {
         self.flush_lsn
+    }
+
+    /// The identifier of the publication that the stored changes were read through.
+    pub(crate) fn publication(&self) -> u32 {
+        self.publication
     }
 
     /// Waits until the connection has ended.
