@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::catalog;
 use super::handle::{State, Status};
-use super::session::{self, Session, Silence};
+use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
 use super::transport::{Event, Transport, decode_error};
 use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
@@ -17,7 +17,7 @@ use crate::postgres::Connection;
 use crate::settings::Settings;
 use crate::setup::{Publication, Server, Slot};
 use crate::sink::postgres::PostgresSink;
-use crate::stitch::{Stitcher, Transaction};
+use crate::stitch::{RejectedContext, Stitcher, Transaction};
 
 /// How long a start waits for the slot of a predecessor that has just died.
 const SLOT_PATIENCE: Duration = Duration::from_secs(5);
@@ -113,7 +113,8 @@ impl Task {
         loop {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
             let mut event = stream.transport.try_recv();
-            let storing = stream.store_due(event.is_some(), &self.settings.publication);
+            let storing =
+                stream.store_due(event.is_some(), &self.settings.publication, &self.status);
             let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
                 // What it was storing is stored or is not: the next start will see.
                 return Ok(());
@@ -240,21 +241,44 @@ impl Stream {
         let _in_time = tokio::time::timeout(RELEASE_PATIENCE, released).await;
     }
 
-    /// Stores what the session says is due, and then acknowledges it.
-    async fn store_due(&mut self, more: bool, publication: &str) -> Result<Option<Stored>, Error> {
-        let Some(batch) = self.session.due(Instant::now(), more) else {
-            return Ok(None);
+    /// Stores what the session says is due, or a part of a transaction that is being read.
+    async fn store_due(
+        &mut self,
+        more: bool,
+        publication: &str,
+        status: &watch::Sender<Status>,
+    ) -> Result<Option<Stored>, Error> {
+        let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES);
+        let part = part.filter(|part| !self.session.is_stored(part.commit_lsn));
+        let batch = match &part {
+            Some(_) => self.session.part(),
+            None => self.session.due(Instant::now(), more),
         };
-        self.check_publication(publication).await?;
+        if part.is_some() || batch.is_some() {
+            self.check_publication(publication).await?;
+        }
+        let stored = match batch {
+            Some(batch) => Some(self.store(batch).await?),
+            None => None,
+        };
+        if let Some(part) = part {
+            report_rejected(&part.rejected, status);
+            self.sink.store_part(&part.changes).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Stores the batch, and then acknowledges it.
+    async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
         self.sink
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
         self.session.flushed(batch.flush_lsn, Instant::now());
         self.transport.acknowledge(batch.flush_lsn);
-        Ok(Some(Stored {
+        Ok(Stored {
             transactions: batch.transactions,
             flush_lsn: batch.flush_lsn,
-        }))
+        })
     }
 
     /// Asks the server, if it was not asked a moment ago, whether what it sends was published.
@@ -328,7 +352,7 @@ impl Stream {
                 }
                 let pushed = self.stitcher.push(message, position, Utc::now());
                 if let Some(transaction) = pushed.map_err(|error| decode_error(position, &error))? {
-                    report_rejected(&transaction, status);
+                    report_rejected(&transaction.rejected, status);
                     self.session.transaction(transaction);
                 }
             }
@@ -352,14 +376,10 @@ struct Stored {
 
 impl Stored {
     fn count(self, status: &watch::Sender<Status>) {
-        let changes: usize = self
-            .transactions
-            .iter()
-            .map(|transaction| transaction.changes.len())
-            .sum();
+        let changes: u64 = self.transactions.iter().map(Transaction::count).sum();
         status.send_modify(|status| {
             status.flush_lsn = self.flush_lsn;
-            status.changes += changes as u64;
+            status.changes += changes;
             status.transactions += self.transactions.len() as u64;
             status.last_committed_at = self
                 .transactions
@@ -370,12 +390,12 @@ impl Stored {
     }
 }
 
-fn report_rejected(transaction: &Transaction, status: &watch::Sender<Status>) {
-    for rejected in &transaction.rejected {
+fn report_rejected(rejected: &[RejectedContext], status: &watch::Sender<Status>) {
+    for rejected in rejected {
         tracing::warn!(lsn = %rejected.lsn, reason = %rejected.reason, "a context could not be attached");
     }
-    if !transaction.rejected.is_empty() {
-        status.send_modify(|status| status.rejected_contexts += transaction.rejected.len() as u64);
+    if !rejected.is_empty() {
+        status.send_modify(|status| status.rejected_contexts += rejected.len() as u64);
     }
 }
 
