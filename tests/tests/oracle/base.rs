@@ -187,6 +187,11 @@ pub(crate) const BASES: &[Base] = &[
         .to_owned()
     }),
     exact("timestamptz(0)", |r| format!("{} {}+00", date(r), time(r))),
+    exact("time(2)", time),
+    exact("bpchar", text),
+    exact("interval day to second(1)", |r| {
+        format!("{}{} days {}", r.sign(), r.below(60), time(r))
+    }),
     exact("interval", |r| {
         let random = format!(
             "{}{} mons {}{} days {}{}:{}.{}",
@@ -413,7 +418,7 @@ pub(crate) const BASES: &[Base] = &[
         ..extension(
             "hstore",
             "public.hstore",
-            one_of!["", "a=>1", r#""k ""=>NULL, "é"=>"v\\x""#, "a=>b,c=>d"],
+            one_of!["", "a=>1", r#""k \""=>NULL, "é"=>"v\\x""#, "a=>b,c=>d"],
         )
     },
     extension("citext", "public.citext", text),
@@ -429,7 +434,21 @@ pub(crate) const BASES: &[Base] = &[
         "public.seg",
         one_of!["1 .. 2.50", "> 5", "1.20(+-)0.10"],
     ),
+    extension(
+        "ltree",
+        "public.ltxtquery",
+        one_of!["Top & !(a* | b@)", "a%"],
+    ),
+    extension(
+        "earthdistance",
+        "public.earth",
+        one_of!["(6378168, 0, 0)", "(0, 0, -6378168)"],
+    ),
     extension("isn", "public.isbn", one_of!["0-393-04002-X"]),
+    extension("isn", "public.ean13", one_of!["978-0-393-04002-9"]),
+    extension("isn", "public.ismn", one_of!["M-060-11561-5"]),
+    extension("isn", "public.issn", one_of!["1436-4522"]),
+    extension("isn", "public.upc", one_of!["220356483481"]),
     extension("lo", "public.lo", one_of!["1", "4294967295"]),
     extension("intarray", "public.query_int", one_of!["1&(2|3)", "!4"]),
 ];
