@@ -1,4 +1,5 @@
 //! Where changes are stored.
 
+mod encoding;
 pub(crate) mod postgres;
 pub(crate) mod store;

@@ -1,13 +1,15 @@
 //! From decoded messages to changes with their contexts. Pure.
 //!
 //! The messages of a transaction go in one by one with [`Stitcher::push`]; its commit gives the whole
-//! [`Transaction`]. What is kept between transactions is the description of each table.
+//! [`Transaction`]. Of a transaction that grows large, [`Stitcher::take_part`] gives what is settled before.
+//! What is kept between transactions is the description of each table.
 //!
 //! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`]; and
 //! which updates are no changes, of [`rules`].
 
 mod coverage;
 mod error;
+mod part;
 mod rules;
 mod table;
 
@@ -29,6 +31,7 @@ use table::Table;
 use coverage::RejectReason;
 pub(crate) use coverage::RejectedContext;
 pub(crate) use error::StitchError;
+pub(crate) use part::LateContext;
 pub(crate) use rules::{ColumnPattern, Rules};
 
 /// What the source's catalog says about a table beyond its [`Relation`] message.
@@ -66,11 +69,22 @@ pub(crate) struct Transaction {
     pub(crate) end_lsn: Lsn,
     /// When it was committed, by the source's clock.
     pub(crate) committed_at: DateTime<Utc>,
-    /// The changes of tracked tables in the order of the log, without those that the rules leave out;
-    /// often none.
+    /// The changes of tracked tables in the order of the log, without those that the rules leave out and
+    /// those that came in [parts](Stitcher::take_part); often none.
     pub(crate) changes: Vec<Change>,
-    /// The messages under bemi's prefix that are no context.
+    /// How many changes came in parts.
+    pub(crate) earlier: u64,
+    /// The context of changes that came in parts before it was known.
+    pub(crate) late_context: Option<LateContext>,
+    /// The messages under bemi's prefix that are no context, without those that came in parts.
     pub(crate) rejected: Vec<RejectedContext>,
+}
+
+impl Transaction {
+    /// How many changes it has, those that came in parts included.
+    pub(crate) fn count(&self) -> u64 {
+        self.earlier + self.changes.len() as u64
+    }
 }
 
 /// Puts the messages of one replication connection together.
@@ -93,6 +107,11 @@ struct Open {
     /// identifies a change must not depend on the settings.
     seen: u64,
     changes: Vec<Change>,
+    /// The size of the changes, in bytes.
+    size: usize,
+    /// How many changes were taken in parts.
+    taken: u64,
+    late_context: Option<LateContext>,
     coverage: Coverage,
     rejected: Vec<RejectedContext>,
 }
@@ -173,6 +192,9 @@ impl Stitcher {
             begin,
             seen: 0,
             changes: Vec::new(),
+            size: 0,
+            taken: 0,
+            late_context: None,
             coverage: Coverage::default(),
             rejected: Vec::new(),
         });
@@ -190,6 +212,8 @@ impl Stitcher {
             end_lsn: commit.end_lsn,
             committed_at: commit.committed_at,
             changes: open.changes,
+            earlier: open.taken,
+            late_context: open.late_context,
             rejected: open.rejected,
         })
     }
@@ -199,11 +223,14 @@ impl Stitcher {
             return Ok(());
         }
         let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
-        if let Err(reason) = open.coverage.message(message, &mut open.changes) {
-            open.rejected.push(RejectedContext {
+        let first = open.coverage.latest().is_none();
+        match open.coverage.message(message, &mut open.changes) {
+            Ok(()) if first => open.cover_taken(),
+            Ok(()) => {}
+            Err(reason) => open.rejected.push(RejectedContext {
                 lsn: message.lsn,
                 reason,
-            });
+            }),
         }
         Ok(())
     }
@@ -258,7 +285,7 @@ impl Stitcher {
         };
         let commit_lsn = open.begin.final_lsn;
         let committed_at = open.begin.committed_at;
-        open.changes.push(Change {
+        let change = Change {
             id: Change::identifier(self.source, commit_lsn, ordinal, committed_at),
             source: self.source,
             database: Arc::clone(&self.database),
@@ -276,7 +303,9 @@ impl Stitcher {
             position,
             commit_lsn,
             ordinal,
-        });
+        };
+        open.size += change.size();
+        open.changes.push(change);
         Ok(())
     }
 }

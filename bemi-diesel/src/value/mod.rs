@@ -12,14 +12,17 @@
 //!   would run the cast; `jsonb_populate_record` could not read that of `hstore` back.
 //! - Text that is not in the form its type writes is kept as it is, in a JSON string.
 //!
+//! - A character that the destination's encoding lacks is escaped, see [`encodable_json`].
+//!
 //! Not handled: `jsonb` holds no string, array or object of 256 MiB or more, so neither does a row's
-//! image; and a destination whose encoding is not UTF-8 may refuse characters that it lacks.
+//! image.
 //!
 //! [`to_jsonb`]: https://www.postgresql.org/docs/current/functions-json.html#FUNCTIONS-JSON-CREATION-TABLE
 
 mod array;
 mod builtin;
 mod composite;
+mod encodable;
 mod quoted;
 mod scalar;
 mod storable;
@@ -29,6 +32,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 pub(crate) use builtin::builtin;
+pub(crate) use encodable::{encodable_json, encodable_text};
 pub(crate) use scalar::{member_prefix, write_string};
 pub(crate) use storable::{TooDeep, storable_json, try_storable_json};
 

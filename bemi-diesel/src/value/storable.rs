@@ -74,15 +74,15 @@ pub(crate) fn try_storable_json(json: &str) -> Result<Cow<'_, str>, TooDeep> {
     Ok(rewritten.finish())
 }
 
-/// The input with insertions, which copies nothing until there is one.
-struct Rewritten<'a> {
+/// The input with insertions, from first to last, which copies nothing until there is one.
+pub(super) struct Rewritten<'a> {
     input: &'a str,
     output: String,
     copied: usize,
 }
 
 impl<'a> Rewritten<'a> {
-    fn new(input: &'a str) -> Self {
+    pub(super) fn new(input: &'a str) -> Self {
         Self {
             input,
             output: String::new(),
@@ -90,14 +90,18 @@ impl<'a> Rewritten<'a> {
         }
     }
 
-    fn insert(&mut self, at: usize, text: &str) {
-        self.output
-            .push_str(self.input.get(self.copied..at).unwrap_or_default());
-        self.output.push_str(text);
-        self.copied = at;
+    pub(super) fn insert(&mut self, at: usize, text: &str) {
+        self.replace(at, at, text);
     }
 
-    fn finish(mut self) -> Cow<'a, str> {
+    pub(super) fn replace(&mut self, from: usize, to: usize, text: &str) {
+        self.output
+            .push_str(self.input.get(self.copied..from).unwrap_or_default());
+        self.output.push_str(text);
+        self.copied = to;
+    }
+
+    pub(super) fn finish(mut self) -> Cow<'a, str> {
         if self.output.is_empty() {
             return Cow::Borrowed(self.input);
         }
@@ -131,7 +135,7 @@ fn string(bytes: &[u8], mut at: usize, rewritten: &mut Rewritten<'_>) -> usize {
 }
 
 /// The number in the escape `\uXXXX` at `at`; `None` if there is no such escape.
-fn unicode_escape(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn unicode_escape(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }

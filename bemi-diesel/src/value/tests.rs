@@ -293,6 +293,29 @@ fn json_that_is_nested_too_deep_becomes_its_text() {
     assert_eq!(storable_json(&wide), wide);
 }
 
+#[test]
+fn json_becomes_encodable() {
+    let latin1 = |character| !matches!(character, '\u{80}'..='\u{ff}');
+    for (given, expected) in [
+        ("{\"é\": \"aΩb\"}", r#"{"é": "a\\u03a9b"}"#),
+        ("\"\u{1F600}x\"", r#""\\ud83d\\ude00x""#),
+        (
+            r#""\ud83d\uDE00\u03a9\u00e9\u0041""#,
+            r#""\\ud83d\\uDE00\\u03a9é\u0041""#,
+        ),
+        (r#""\\u03a9\\\"\n""#, r#""\\u03a9\\\"\n""#),
+    ] {
+        assert!(is_json(expected), "{expected}");
+        assert_eq!(encodable_json(given, latin1), expected);
+        let again = encodable_json(expected, latin1);
+        assert!(matches!(again, Cow::Borrowed(same) if same == expected));
+    }
+    assert_eq!(
+        encodable_text("é\u{1F600}\\\"Ω", latin1),
+        r#"é\ud83d\ude00\"\u03a9"#
+    );
+}
+
 fn any_type() -> impl Strategy<Value = ColumnType> {
     let leaf = prop::sample::select(SCALARS).prop_map(|(ty, ..)| known(&ty));
     leaf.prop_recursive(3, 8, 3, |inner| {
@@ -315,6 +338,8 @@ proptest! {
         let storable = storable_json(&written);
         prop_assert!(is_json(&storable), "{}", storable);
         prop_assert_eq!(storable_json(&storable), &*storable);
+        let ascii = encodable_json(&storable, |_| true);
+        prop_assert!(is_json(&ascii) && ascii.is_ascii(), "{}", ascii);
     }
 
     #[test]

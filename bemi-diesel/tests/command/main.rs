@@ -9,6 +9,7 @@
 mod access;
 mod bad_input;
 mod changes;
+mod large;
 mod life;
 mod lost;
 mod names;

@@ -260,3 +260,66 @@ async fn a_statement_beyond_ascii_is_recorded_in_every_encoding() {
     assert_eq!(row.get::<_, &str>(1), "é");
     capture.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_destination_that_lacks_a_character_gets_its_escape() {
+    let cluster = Cluster::start().unwrap();
+    let source = Database::create_in(&cluster).unwrap();
+    let client = connect(source.url()).await;
+    client
+        .batch_execute("CREATE TABLE \"Ω é\" (id text PRIMARY KEY, kept jsonb)")
+        .await
+        .unwrap();
+    let admin = connect(&cluster.url("postgres")).await;
+    for (encoding, omega, emoji) in [
+        ("LATIN1", "\\u03a9", "\\ud83d\\ude00"),
+        ("SQL_ASCII", "Ω", "\u{1F600}"),
+        ("UTF8", "Ω", "\u{1F600}"),
+    ] {
+        let name = format!("into_{}", encoding.to_lowercase());
+        let create = format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0");
+        admin.batch_execute(&create).await.unwrap();
+        let destination = connect(&cluster.url(&name)).await;
+        let capture = bemi_diesel::Capture::builder(source.url())
+            .slot(&name)
+            .destination(cluster.url(&name))
+            .start()
+            .await
+            .unwrap();
+        // Each statement is stored on its own, the first before anything is known of the destination.
+        for statement in [
+            r#"BEGIN; SELECT pg_logical_emit_message(true, '_bemi', '{"é": "\u03a9\ud83d\ude00 \u00e9"}');
+               INSERT INTO "Ω é" VALUES ('Ωé', '"\u03a9"'); COMMIT"#,
+            r#"UPDATE "Ω é" SET id = 'é\"', kept = '["é", "😀", "\\u03a9"]'"#,
+            r#"DELETE FROM "Ω é""#,
+        ] {
+            client.batch_execute(statement).await.unwrap();
+            capture.wait_for(log_end(&client).await).await.unwrap();
+        }
+        let stored = destination
+            .query(
+                "SELECT jsonb_build_array(\"table\", primary_key, before, after, context)::text \
+                 FROM changes ORDER BY commit_lsn, ordinal",
+                &[],
+            )
+            .await
+            .unwrap();
+        let found: Vec<Value> = stored
+            .iter()
+            .map(|row| serde_json::from_str(row.get(0)).unwrap())
+            .collect();
+        let table = format!("{omega} é");
+        let first = json!({"id": format!("{omega}é"), "kept": omega});
+        let second = json!({"id": "é\\\"", "kept": ["é", emoji, "\\u03a9"]});
+        assert_eq!(
+            found,
+            [
+                json!([table, format!("{omega}é"), {}, first, {"é": format!("{omega}{emoji} é")}]),
+                json!([table, "é\\\"", first, second, {}]),
+                json!([table, "é\\\"", second, {}, {}]),
+            ],
+            "{encoding}"
+        );
+        capture.shutdown().await.unwrap();
+    }
+}
