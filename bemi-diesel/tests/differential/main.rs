@@ -9,6 +9,7 @@
     reason = "diesel's macros write items without"
 )]
 
+mod cancelled;
 mod generated;
 mod objects;
 mod pitfalls;

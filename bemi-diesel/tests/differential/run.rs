@@ -164,7 +164,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Every row of every table, and how far the sequences are.
-fn contents(database: &Database) -> Log {
+pub(crate) fn contents(database: &Database) -> Log {
     const RELATIONS: &str = "SELECT oid::regclass::text AS value FROM pg_class \
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname";
     let mut c = PgConnection::establish(database.url()).expect("the server is ready");
