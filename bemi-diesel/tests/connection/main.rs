@@ -10,6 +10,8 @@ mod asynchronous;
 mod autocommit;
 mod database;
 mod fallback;
+mod panics;
+mod pgbouncer;
 mod refused;
 mod traits;
 mod transactions;
