@@ -1,10 +1,11 @@
 //! What is missing, and the making of it.
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use super::source::{Publication, Server, Slot, Table};
 use super::{OnGap, Report, unless_silent};
+use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::{Settings, Tables};
@@ -143,13 +144,39 @@ impl<'a> Plan<'a> {
                 #[cfg(feature = "cli")]
                 OnGap::Accept => store::Behind::CatchUp,
             };
-            store::start(destination, &self.server, &slot, &publication, behind).await
+            store::start(destination, &self.server, &slot, &publication, behind).await?;
+            self.cover_empty(source, destination).await
         }
         .await;
         if outcome.is_err() {
             self.undo(source, destination, made_tables).await;
         }
         outcome
+    }
+
+    /// Notes of each table that is tracked from now on and has no row yet that its changes will tell all
+    /// of them. Nobody was writing to it: a new slot waits for the transactions that are running, a new
+    /// replica identity for those that use the table.
+    async fn cover_empty(
+        &self,
+        source: &Connection,
+        destination: &Connection,
+    ) -> Result<(), Error> {
+        let waited = |table: &&Table| self.slot.is_none() || !table.is_identified();
+        let new = self.tables.iter().filter(|table| !self.is_published(table));
+        for table in new.filter(waited) {
+            let sql = format!(
+                "SELECT NOT EXISTS (SELECT FROM {}), pg_current_wal_insert_lsn(), clock_timestamp()",
+                table.quoted()
+            );
+            let query = source.client.query_one(&sql, &[]);
+            let row = source.answer("looking for rows", query).await?;
+            if row.get(0) {
+                let lsn = Lsn::new(row.get::<_, PgLsn>(1).into());
+                store::cover(destination, &self.server, table.name(), lsn, row.get(2)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the tables their replica identity and publishes them.

@@ -283,6 +283,12 @@ impl Stitcher {
             Row::Delete(old) => table.primary_key(None, Some(old)),
             Row::Truncate => None,
         };
+        let previous_key = match row {
+            Row::Update(Some(old), _) => table
+                .primary_key(None, Some(old))
+                .filter(|key| primary_key.as_ref().is_some_and(|new| new != key)),
+            _ => None,
+        };
         let commit_lsn = open.begin.final_lsn;
         let committed_at = open.begin.committed_at;
         let change = Change {
@@ -292,6 +298,7 @@ impl Stitcher {
             schema: Arc::clone(&table.schema),
             table: Arc::clone(&table.name),
             primary_key,
+            previous_key,
             operation,
             before,
             after,
