@@ -96,11 +96,16 @@ enum Command {
     /// `REPLICA IDENTITY FULL` before it is published, so that `before` holds the whole row and the
     /// application's own UPDATE and DELETE keep working.
     ///
+    /// Unlogged, temporary and foreign tables and views have no rows in the log: they are named. A row
+    /// condition (--where) is the WHERE of a publication: an UPDATE that takes a row out of it is recorded
+    /// as a DELETE, one that brings it in as a CREATE, and TRUNCATE always.
+    ///
     /// The role needs the attribute REPLICATION, ownership of the tables, and CREATE on the database
     /// and on the schema public.
     #[command(
-        after_help = "Examples:\n  bemi setup\n  bemi setup --tables orders,billing.invoices\n  \
-                            bemi setup --exclude sessions --destination-url postgres://audit@db2/audit"
+        after_help = "Examples:\n  bemi setup\n  bemi setup --tables 'orders,billing.*'\n  \
+                            bemi setup --where \"orders=state <> 'draft'\"\n  \
+                            bemi setup --exclude 'sessions,public.*_cache' --destination-url postgres://audit@db2/audit"
     )]
     Setup(setup::SetupArgs),
     /// Capture in the foreground until SIGTERM or Ctrl-C.

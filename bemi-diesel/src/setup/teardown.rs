@@ -39,9 +39,11 @@ pub(crate) async fn teardown(settings: &Settings, keep_changes: bool) -> Result<
     let left_full = source
         .client
         .query(
-            "SELECT t.schemaname::text, t.tablename::text FROM pg_publication_tables t \
-             JOIN pg_class c ON c.relname = t.tablename \
-             JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = t.schemaname \
+            "SELECT DISTINCT n.nspname::text, c.relname::text FROM pg_publication_tables t \
+             JOIN pg_namespace pn ON pn.nspname = t.schemaname \
+             JOIN pg_class p ON p.relname = t.tablename AND p.relnamespace = pn.oid, \
+             LATERAL (SELECT p.oid UNION SELECT relid FROM pg_partition_tree(p.oid)) part (oid) \
+             JOIN pg_class c ON c.oid = part.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE t.pubname = $1 AND c.relreplident = 'f' ORDER BY 1, 2",
             &[&settings.publication],
         )

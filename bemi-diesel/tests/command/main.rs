@@ -21,3 +21,4 @@ mod setup;
 mod shapes;
 mod storm;
 mod support;
+mod tables;
