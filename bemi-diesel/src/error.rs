@@ -88,6 +88,11 @@ pub enum ErrorKind {
         /// The tables, quoted.
         tables: Vec<String>,
     },
+    /// The role may not make the event trigger that recording commands takes.
+    EventTriggerPermission {
+        /// The role's name.
+        role: String,
+    },
     /// A table has a name that bemi needs, and is not bemi's.
     NameTaken {
         /// The table, quoted.
@@ -350,6 +355,10 @@ impl Error {
                         .join("; ")
                 )),
             ),
+            K::EventTriggerPermission { .. } => (
+                Retry::Never,
+                Some("let a superuser run this setup: recording commands takes an event trigger".into()),
+            ),
             K::NameTaken { table } => {
                 (Retry::Never, say(format!("rename it (`ALTER TABLE {table} RENAME TO …`), or store the changes in another database")))
             }
@@ -469,6 +478,9 @@ impl fmt::Display for Error {
                 plural(tables.len(), "table", "tables"),
                 tables.join(", ")
             ),
+            K::EventTriggerPermission { role } => {
+                write!(f, "the role {role:?} may not create event triggers")
+            }
             K::NameTaken { table } => write!(f, "there is a table {table} that is not bemi's"),
             K::NotSetUp { missing } => write!(f, "{missing} does not exist"),
             K::SlotInUse {

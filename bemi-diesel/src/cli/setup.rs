@@ -31,6 +31,11 @@ pub(super) struct SetupArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     publish_via_partition_root: Option<bool>,
 
+    /// Record commands that make, alter or drop a table as changes too, with the operation DDL [default: as
+    /// it is, at first false]. Takes a superuser.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ddl: Option<bool>,
+
     /// Go on although changes were lost with a dropped slot, or lie before where the slot begins.
     #[arg(long)]
     accept_gap: bool,
@@ -48,6 +53,7 @@ pub(super) async fn run(settings: &Settings, args: SetupArgs, output: Output) ->
             .map(|text| condition(text))
             .collect::<Result<_, _>>()?,
         publish_via_partition_root: args.publish_via_partition_root,
+        ddl: args.ddl,
     };
     let on_gap = if args.accept_gap {
         OnGap::Accept

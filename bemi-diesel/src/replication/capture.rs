@@ -41,6 +41,7 @@ impl Capture {
             exclude: Vec::new(),
             conditions: Vec::new(),
             publish_via_partition_root: None,
+            ddl: None,
             ignore: Vec::new(),
             keep_unchanged: false,
         }
@@ -59,6 +60,7 @@ pub struct CaptureBuilder {
     exclude: Vec<String>,
     conditions: Vec<(String, String)>,
     publish_via_partition_root: Option<bool>,
+    ddl: Option<bool>,
     ignore: Vec<String>,
     keep_unchanged: bool,
 }
@@ -105,6 +107,11 @@ impl CaptureBuilder {
     /// stands for any text within a name and `?` for one character: `sales.*`, `public.order_*`. Between
     /// double quotes every character stands for itself: `"odd.schema"."a*b"`. A partitioned table means
     /// its partitions. Defaults to every table. Tables that are tracked already stay so.
+    ///
+    /// Tables that are made later become tracked by themselves: where the setup was a superuser's, in the
+    /// transaction that makes them, by an event trigger; else within five seconds, by a running capture
+    /// whose role owns them, and what is written to them before is not recorded. Nor are the rows that a
+    /// `CREATE TABLE AS` or `SELECT INTO` itself writes.
     pub fn tables<T: Into<String>>(mut self, tables: impl IntoIterator<Item = T>) -> Self {
         self.tables = Some(tables.into_iter().map(Into::into).collect());
         self
@@ -143,6 +150,14 @@ impl CaptureBuilder {
         self
     }
 
+    /// Whether commands that make, alter or drop a table are changes too, with the operation
+    /// [`Ddl`](crate::Operation::Ddl). Takes a superuser, as it takes an event trigger. Defaults to what an
+    /// earlier setup said, at first `false`.
+    pub fn ddl(mut self, whether: bool) -> Self {
+        self.ddl = Some(whether);
+        self
+    }
+
     /// Makes no entry of an `UPDATE` that changed no other column than these. Each pattern is `column`,
     /// `table.column` or `schema.table.column`, where `*` stands for any text within a name:
     /// `*.updated_at`, `*_cached_counter`. Defaults to none.
@@ -165,7 +180,8 @@ impl CaptureBuilder {
         self
     }
 
-    /// Expects that `bemi setup` has been run, and changes nothing but the rows of `changes`: the role
+    /// Expects that `bemi setup` has been run, and changes nothing but the rows of `changes`, and new
+    /// tables that become tracked as far as the role owns them: the role
     /// then needs no more than `REPLICATION` and the rights on bemi's tables. By default the capture
     /// makes what is missing.
     pub fn without_setup(mut self) -> Self {
@@ -213,6 +229,7 @@ impl CaptureBuilder {
                 .map(condition)
                 .collect::<Result<_, Error>>()?,
             publish_via_partition_root: self.publish_via_partition_root,
+            ddl: self.ddl,
         })
     }
 }

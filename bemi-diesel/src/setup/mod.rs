@@ -1,8 +1,9 @@
 //! Everything that has to exist before changes can be captured. Idempotent, and undone when it fails.
 //!
 //! `source` and `table` read what there is, `selection` says what of it is meant, `publish` and `plan` make
-//! what is missing, `teardown` takes it back.
+//! what is missing, `follow` keeps to it, `teardown` takes it back.
 
+mod follow;
 mod pattern;
 mod plan;
 mod publish;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
 
+pub(crate) use follow::{SWEEP_INTERVAL, Swept, sweep};
 pub(crate) use pattern::TablePattern;
 use plan::Plan;
 pub(crate) use selection::{RowCondition, Tables};

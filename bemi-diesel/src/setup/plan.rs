@@ -6,7 +6,7 @@ use tokio_postgres::types::{PgLsn, ToSql};
 use super::publish::Publishing;
 use super::selection::Tables;
 use super::source::{Publication, Server, Slot};
-use super::{OnGap, Report, unless_silent};
+use super::{OnGap, Report, follow, unless_silent};
 use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
@@ -198,6 +198,8 @@ impl<'a> Plan<'a> {
             let name = quote_identifier(&self.settings.publication);
             let drop = format!("DROP PUBLICATION IF EXISTS {name}");
             let _best_effort = source.batch("dropping the publication", &drop).await;
+            let drop = follow::drop_statements(&self.settings.publication).join("; ");
+            let _best_effort = source.batch("dropping the event trigger", &drop).await;
         }
         if made_tables {
             let _best_effort = store::drop(destination).await;

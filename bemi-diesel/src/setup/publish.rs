@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use tokio_postgres::types::ToSql;
 
-use super::Report;
 use super::selection::{Selected, Tables};
 use super::source::{Publication, Server};
 use super::table::{Kind, Relation, Table};
-use crate::error::{Error, ErrorKind, quote_identifier};
+use super::{Report, follow};
+use crate::error::{Error, ErrorKind, quote_identifier, quote_literal};
 use crate::postgres::Connection;
 
-/// How long setup waits for the lock on a table: it must not queue in front of the application.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'";
+/// How long setup waits for the lock on a table: it must not queue in front of the application. The event
+/// trigger keeps out of it.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL bemi.tracking = 'on'";
 
 /// A publication that does not outlive the transaction in which a row condition is tried.
 const TRIAL: &str = "\"_bemi_trial\"";
@@ -31,6 +32,12 @@ pub(super) struct Publishing {
     /// Partitioned tables whose partitions are published one by one, although they were not to be.
     apart: Vec<Table>,
     units: Vec<Unit>,
+    /// The selection to be kept in the publication's comment.
+    comment: String,
+    /// Whether it can be kept there.
+    keeps_comment: bool,
+    /// What makes the event trigger; `None` where there can be none.
+    trigger: Option<Vec<String>>,
 }
 
 /// What is published for itself: a table, or a partitioned table in place of its partitions.
@@ -55,7 +62,29 @@ impl Publishing {
             .into_iter()
             .partition(|table| table.identity().is_some());
         selected.tables = trackable;
+        let existing = publication.as_ref();
+        let comment = existing.and_then(|publication| publication.comment.as_deref());
+        let (former, recorded) = follow::read(comment).unwrap_or_default();
+        let ddl = tables.ddl.unwrap_or(recorded);
+        // For the tables to come a condition stays too, until another replaces it.
+        let mut kept = tables.clone();
+        if kept.conditions.is_empty() {
+            kept.conditions = former.conditions;
+        }
+        let trigger = if follow::can_trigger(source, server).await? {
+            Some(follow::missing_trigger(source, &kept, ddl, name).await?)
+        } else {
+            None
+        };
+        if tables.ddl == Some(true) && trigger.is_none() {
+            let role = server.role.clone();
+            return Err(Error::new(ErrorKind::EventTriggerPermission { role }));
+        }
         let mut publishing = Self {
+            keeps_comment: existing.is_none_or(|publication| publication.owned)
+                && follow::is_replaceable(comment),
+            comment: follow::comment(&kept, ddl),
+            trigger,
             name: name.to_owned(),
             generated_columns: server.publishes_generated_columns(),
             via_partition_root: tables.publish_via_partition_root,
@@ -119,7 +148,7 @@ impl Publishing {
                 .filter(|table| table.oid == part.table.oid)
                 .any(|table| table.condition == root.condition)
         });
-        root.has_primary_key && tracked.all(|tracked| tracked)
+        (root.has_primary_key || self.trigger.is_some()) && tracked.all(|tracked| tracked)
     }
 
     fn is_published(&self, table: &Table) -> bool {
@@ -227,6 +256,7 @@ impl Publishing {
         }
         self.options(report, &mut statements);
         self.tables(report, &mut statements);
+        self.following(report, &mut statements);
         source
             .batch("publishing the tables", &statements.join("; "))
             .await
@@ -300,6 +330,25 @@ impl Publishing {
         }
     }
 
+    /// Keeps the selection for the tables to come.
+    fn following(&self, report: &mut Report, statements: &mut Vec<String>) {
+        let existing = self.publication.as_ref();
+        let existing = existing.and_then(|publication| publication.comment.as_ref());
+        if self.keeps_comment {
+            let (name, comment) = (quote_identifier(&self.name), quote_literal(&self.comment));
+            let changed = existing != Some(&self.comment);
+            report.step(changed, "selection of the tables to come");
+            if changed {
+                statements.push(format!("COMMENT ON PUBLICATION {name} IS {comment}"));
+            }
+        }
+        if let Some(missing) = &self.trigger {
+            let name = follow::trigger(&self.name);
+            report.step(!missing.is_empty(), format!("event trigger {name:?}"));
+            statements.extend(missing.iter().cloned());
+        }
+    }
+
     /// What the user should know.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
@@ -324,6 +373,25 @@ impl Publishing {
             notes.push(format!(
                 "the publication {:?} leaves out {left_out}: they are not captured",
                 self.name
+            ));
+        }
+        if !self.keeps_comment {
+            notes.push(format!(
+                "the publication {:?} is another role's or has a comment of its own: new tables are not tracked until \
+                 setup is run again",
+                self.name
+            ));
+        }
+        if let Some(publication) = &self.publication
+            && publication.all_tables
+            && self.trigger.is_none()
+        {
+            notes.push(format!(
+                "the publication {:?} is FOR ALL TABLES: PostgreSQL refuses UPDATE and DELETE on a new table without \
+                 primary key until it has a replica identity, which it gets within {} s while the capture runs; let a \
+                 superuser run setup, so that it gets one at once",
+                self.name,
+                follow::SWEEP_INTERVAL.as_secs()
             ));
         }
         for root in &self.apart {

@@ -1,5 +1,7 @@
 //! Which tables are to be tracked, and what of them.
 
+use serde::{Deserialize, Serialize};
+
 use super::pattern::TablePattern;
 use super::table::{Kind, Relation, Table};
 use crate::error::{Error, ErrorKind};
@@ -15,6 +17,20 @@ pub(crate) struct Tables {
     pub(crate) conditions: Vec<RowCondition>,
     /// Rows of partitions pass for rows of the partitioned table; `None` leaves it as it is.
     pub(crate) publish_via_partition_root: Option<bool>,
+    /// Commands that make, alter or drop a table are recorded; `None` leaves it as it is.
+    pub(crate) ddl: Option<bool>,
+}
+
+/// What is kept of a selection.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    tables: Option<Vec<String>>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    #[serde(default, rename = "where")]
+    conditions: Vec<(String, String)>,
+    #[serde(default)]
+    ddl: bool,
 }
 
 /// The rows of some tables that are tracked: those for which the SQL expression is true.
@@ -46,6 +62,81 @@ impl Tables {
             .flatten()
             .chain(&self.exclude)
             .chain(conditions)
+    }
+
+    /// SQL that tells whether the table with the identifier `oid` is meant.
+    pub(crate) fn selects(&self, oid: &str) -> String {
+        let any = |patterns: &[TablePattern]| {
+            let each: Vec<String> = patterns
+                .iter()
+                .map(|pattern| pattern.matches(oid))
+                .collect();
+            if each.is_empty() {
+                "false".to_owned()
+            } else {
+                format!("({})", each.join(" OR "))
+            }
+        };
+        let only = self.only.as_deref().map_or("true".to_owned(), any);
+        format!("{only} AND NOT {}", any(&self.exclude))
+    }
+
+    /// A form that [`from_json`](Self::from_json) reads, with whether commands are recorded.
+    pub(crate) fn to_json(&self, ddl: bool) -> String {
+        let texts = |patterns: &[TablePattern]| -> Vec<String> {
+            patterns
+                .iter()
+                .map(|pattern| pattern.as_str().to_owned())
+                .collect()
+        };
+        let conditions = self.conditions.iter();
+        let kept = Kept {
+            tables: self.only.as_deref().map(texts),
+            exclude: texts(&self.exclude),
+            conditions: conditions
+                .map(|condition| {
+                    (
+                        condition.table.as_str().to_owned(),
+                        condition.condition.clone(),
+                    )
+                })
+                .collect(),
+            ddl,
+        };
+        // Strings and lists always have a form.
+        serde_json::to_string(&kept).unwrap_or_default()
+    }
+
+    /// `None` if it is not ours, or of a later version.
+    pub(crate) fn from_json(json: &str) -> Option<(Self, bool)> {
+        let kept: Kept = serde_json::from_str(json).ok()?;
+        let patterns = |texts: Vec<String>| -> Option<Vec<TablePattern>> {
+            texts
+                .iter()
+                .map(|text| TablePattern::parse(text).ok())
+                .collect()
+        };
+        let condition = |(table, condition): (String, String)| {
+            Some(RowCondition {
+                table: TablePattern::parse(&table).ok()?,
+                condition,
+            })
+        };
+        let tables = Self {
+            only: match kept.tables {
+                Some(tables) => Some(patterns(tables)?),
+                None => None,
+            },
+            exclude: patterns(kept.exclude)?,
+            conditions: kept
+                .conditions
+                .into_iter()
+                .map(condition)
+                .collect::<Option<_>>()?,
+            publish_via_partition_root: None,
+            ddl: None,
+        };
+        Some((tables, kept.ddl))
     }
 
     /// What is meant, out of all there is.

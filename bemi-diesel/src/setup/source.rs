@@ -17,6 +17,7 @@ pub(crate) struct Server {
     wal_level: String,
     pub(crate) role: String,
     may_replicate: bool,
+    pub(crate) is_superuser: bool,
     max_slots: i32,
     used_slots: i64,
     /// The cluster's system identifier.
@@ -34,7 +35,7 @@ impl Server {
                             WHERE m.rolname = 'rds_replication' AND pg_has_role(r.oid, m.oid, 'member')), \
                         current_setting('max_replication_slots')::int, \
                         (SELECT count(*) FROM pg_replication_slots), \
-                        (SELECT system_identifier FROM pg_control_system()), current_database()::text \
+                        (SELECT system_identifier FROM pg_control_system()), current_database()::text, r.rolsuper \
                  FROM pg_roles r WHERE r.rolname = current_user",
                 &[],
             );
@@ -51,6 +52,7 @@ impl Server {
             used_slots: row.get(6),
             system_identifier: row.get(7),
             database: row.get(8),
+            is_superuser: row.get(9),
         })
     }
 
@@ -184,6 +186,10 @@ impl Slot {
 }
 
 /// A publication as it is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the columns of the catalog, which are no states"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Publication {
     /// It publishes every table, also those that do not exist yet.
@@ -194,6 +200,8 @@ pub(crate) struct Publication {
     pub(crate) generated_columns: bool,
     /// Rows of partitions pass for rows of the partitioned table that it names.
     pub(crate) via_partition_root: bool,
+    pub(crate) comment: Option<String>,
+    pub(crate) owned: bool,
     /// What it leaves out: operations, rows, columns.
     pub(crate) leaves_out: Vec<String>,
 }
@@ -210,7 +218,8 @@ impl Publication {
                                   WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prqual' IS NOT NULL \
                               UNION ALL SELECT 'columns of ' || r.prrelid::regclass FROM pg_publication_rel r \
                                   WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prattrs' IS NOT NULL), \
-                        coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false), p.pubviaroot \
+                        coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false), p.pubviaroot, \
+                        obj_description(p.oid, 'pg_publication'), pg_has_role(current_user, p.pubowner, 'USAGE') \
                  FROM pg_publication p WHERE p.pubname = $1",
                 &[&name],
             )
@@ -222,6 +231,8 @@ impl Publication {
             leaves_out: row.get(2),
             generated_columns: row.get(3),
             via_partition_root: row.get(4),
+            comment: row.get(5),
+            owned: row.get(6),
         }))
     }
 }

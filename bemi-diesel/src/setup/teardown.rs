@@ -1,7 +1,7 @@
 //! Takes back everything that setup made.
 
-use super::Report;
 use super::source::{Publication, Server, Slot};
+use super::{Report, follow};
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Settings;
@@ -25,6 +25,15 @@ pub(crate) async fn teardown(settings: &Settings, keep_changes: bool) -> Result<
             };
             return Err(Error::new(kind));
         }
+    }
+    if follow::has_trigger(&source, &settings.publication).await? {
+        let drop = follow::drop_statements(&settings.publication).join("; ");
+        source.batch("dropping the event trigger", &drop).await?;
+        let name = follow::trigger(&settings.publication);
+        report.step(true, format!("event trigger {name:?}"));
+    }
+
+    if slot.is_some() {
         source
             .client
             .execute("SELECT pg_drop_replication_slot($1)", &[&settings.slot])

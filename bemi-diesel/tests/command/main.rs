@@ -9,6 +9,8 @@
 mod access;
 mod bad_input;
 mod changes;
+mod ddl;
+mod follow;
 mod life;
 mod lost;
 mod names;
