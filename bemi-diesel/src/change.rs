@@ -70,6 +70,15 @@ pub struct Change {
 }
 
 impl Change {
+    /// What the rows and the context take in memory, in bytes.
+    #[cfg(feature = "capture")]
+    pub(crate) fn size(&self) -> usize {
+        [&self.before, &self.after, &self.context]
+            .into_iter()
+            .map(|json| json.as_str().len())
+            .sum()
+    }
+
     /// The identifier of the change `(source, commit_lsn, ordinal)`.
     ///
     /// A UUIDv7 ([RFC 9562, section 5.7]): 48 bits of milliseconds, 12 bits of the fraction below

@@ -124,7 +124,8 @@ pub enum ErrorKind {
         /// Everything before this is stored.
         stored: Lsn,
     },
-    /// Changes were made while there was no publication: they cannot be read from the slot any more.
+    /// The publication is gone, or is another one than the stored changes were read through: what was
+    /// committed while there was none cannot be read from the slot any more.
     PublicationLost {
         /// The publication's name.
         publication: String,
@@ -500,7 +501,7 @@ impl fmt::Display for Error {
             ),
             K::PublicationLost { publication } => write!(
                 f,
-                "changes were made while there was no publication {publication:?}: they cannot be read"
+                "the publication {publication:?} was dropped: changes made while there was none cannot be read"
             ),
             K::OtherSlot { stored } => {
                 write!(

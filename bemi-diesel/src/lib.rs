@@ -68,6 +68,8 @@ mod lsn;
 mod pgoutput;
 #[cfg(feature = "capture")]
 mod postgres;
+#[cfg(test)]
+mod recorded;
 #[cfg(feature = "capture")]
 mod replication;
 #[cfg(any(feature = "sync", feature = "async"))]

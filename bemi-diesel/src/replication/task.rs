@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::catalog;
 use super::handle::{State, Status};
-use super::session::{self, Session, Silence};
+use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
 use super::transport::{Event, Transport, decode_error};
 use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
@@ -17,7 +17,7 @@ use crate::postgres::Connection;
 use crate::settings::Settings;
 use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep};
 use crate::sink::postgres::PostgresSink;
-use crate::stitch::{Stitcher, Transaction};
+use crate::stitch::{RejectedContext, Stitcher, Transaction};
 
 /// How long a start waits for the slot of a predecessor that has just died.
 const SLOT_PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +28,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stop waits for the server to release the slot, and how often it looks.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How often what is stored is checked to have been published all the time.
+const PUBLICATION_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) struct Task {
     pub(super) settings: Settings,
@@ -110,7 +113,8 @@ impl Task {
         loop {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
             let mut event = stream.transport.try_recv();
-            let storing = stream.store_due(event.is_some());
+            let storing =
+                stream.store_due(event.is_some(), &self.settings.publication, &self.status);
             let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
                 // What it was storing is stored or is not: the next start will see.
                 return Ok(());
@@ -134,13 +138,14 @@ impl Task {
                     () = stream.sink.closed() => return Err(stream.sink.disconnected()),
                     event = stream.transport.recv() => Some(event),
                     () = sleep_until(idle), if idle.is_some() => None,
-                    () = sleep_until(Some(stream.silence.check_at().min(stream.sweep_at))) => None,
+                    () = sleep_until(Some(stream.silence.check_at())) => None,
+                    () = sleep_until(Some(stream.check_publication_at.min(stream.sweep_at))) => None,
                 };
             }
             let next = async {
                 match event {
                     Some(event) => stream.handle(event?, &self.status).await,
-                    None => stream.check_silence(&self.settings.slot).await,
+                    None => stream.look_around(&self.settings).await,
                 }?;
                 stream.sweep(&self.settings.publication).await
             };
@@ -168,6 +173,7 @@ struct Stream {
     stitcher: Stitcher,
     session: Session,
     silence: Silence,
+    check_publication_at: Instant,
     /// The tables with columns of a composite type.
     composed: HashMap<RelationId, Relation>,
     /// Those of them that this transaction has looked at.
@@ -199,14 +205,7 @@ impl Stream {
             }));
         };
         slot.check_database(&server.database)?;
-        // Since PostgreSQL 18 the server passes over a publication that is missing, and says nothing.
-        if Publication::read(&source, &settings.publication)
-            .await?
-            .is_none()
-        {
-            let missing = format!("the publication {:?}", settings.publication);
-            return Err(Error::new(ErrorKind::NotSetUp { missing }));
-        }
+        Publication::check(&source, &settings.publication, sink.publication()).await?;
         let from =
             session::resume(slot.confirmed_flush_lsn, stored, slot.log_end).map_err(Error::new)?;
         let transport = Transport::start(
@@ -232,6 +231,7 @@ impl Stream {
             sweep_at: Instant::now(),
             refused: HashSet::new(),
             silence: Silence::new(settings.source.patience(), Instant::now()),
+            check_publication_at: Instant::now() + PUBLICATION_INTERVAL,
         })
     }
 
@@ -248,20 +248,59 @@ impl Stream {
         let _in_time = tokio::time::timeout(RELEASE_PATIENCE, released).await;
     }
 
-    /// Stores what the session says is due, and then acknowledges it.
-    async fn store_due(&mut self, more: bool) -> Result<Option<Stored>, Error> {
-        let Some(batch) = self.session.due(Instant::now(), more) else {
-            return Ok(None);
+    /// Stores what the session says is due, or a part of a transaction that is being read.
+    async fn store_due(
+        &mut self,
+        more: bool,
+        publication: &str,
+        status: &watch::Sender<Status>,
+    ) -> Result<Option<Stored>, Error> {
+        let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES);
+        let part = part.filter(|part| !self.session.is_stored(part.commit_lsn));
+        let batch = match &part {
+            Some(_) => self.session.part(),
+            None => self.session.due(Instant::now(), more),
         };
+        if part.is_some() || batch.is_some() {
+            self.check_publication(publication).await?;
+        }
+        let stored = match batch {
+            Some(batch) => Some(self.store(batch).await?),
+            None => None,
+        };
+        if let Some(part) = part {
+            report_rejected(&part.rejected, status);
+            self.sink.store_part(&part.changes).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Stores the batch, and then acknowledges it.
+    async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
         self.sink
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
         self.session.flushed(batch.flush_lsn, Instant::now());
         self.transport.acknowledge(batch.flush_lsn);
-        Ok(Some(Stored {
+        Ok(Stored {
             transactions: batch.transactions,
             flush_lsn: batch.flush_lsn,
-        }))
+        })
+    }
+
+    /// Asks the server, if it was not asked a moment ago, whether what it sends was published.
+    async fn check_publication(&mut self, publication: &str) -> Result<(), Error> {
+        if Instant::now() < self.check_publication_at {
+            return Ok(());
+        }
+        self.check_publication_at = Instant::now() + PUBLICATION_INTERVAL;
+        Publication::check(&self.source, publication, self.sink.publication()).await
+    }
+
+    /// Asks the server whether all is well that cannot be told from the stream.
+    async fn look_around(&mut self, settings: &Settings) -> Result<(), Error> {
+        self.check_publication(&settings.publication).await?;
+        self.check_silence(&settings.slot).await
     }
 
     /// Asks the server whether something should have come, if the silence is long.
@@ -344,7 +383,7 @@ impl Stream {
                 }
                 let pushed = self.stitcher.push(message, position, Utc::now());
                 if let Some(transaction) = pushed.map_err(|error| decode_error(position, &error))? {
-                    report_rejected(&transaction, status);
+                    report_rejected(&transaction.rejected, status);
                     self.session.transaction(transaction);
                 }
             }
@@ -368,14 +407,10 @@ struct Stored {
 
 impl Stored {
     fn count(self, status: &watch::Sender<Status>) {
-        let changes: usize = self
-            .transactions
-            .iter()
-            .map(|transaction| transaction.changes.len())
-            .sum();
+        let changes: u64 = self.transactions.iter().map(Transaction::count).sum();
         status.send_modify(|status| {
             status.flush_lsn = self.flush_lsn;
-            status.changes += changes as u64;
+            status.changes += changes;
             status.transactions += self.transactions.len() as u64;
             status.last_committed_at = self
                 .transactions
@@ -386,12 +421,12 @@ impl Stored {
     }
 }
 
-fn report_rejected(transaction: &Transaction, status: &watch::Sender<Status>) {
-    for rejected in &transaction.rejected {
+fn report_rejected(rejected: &[RejectedContext], status: &watch::Sender<Status>) {
+    for rejected in rejected {
         tracing::warn!(lsn = %rejected.lsn, reason = %rejected.reason, "a context could not be attached");
     }
-    if !transaction.rejected.is_empty() {
-        status.send_modify(|status| status.rejected_contexts += transaction.rejected.len() as u64);
+    if !rejected.is_empty() {
+        status.send_modify(|status| status.rejected_contexts += rejected.len() as u64);
     }
 }
 

@@ -1,17 +1,16 @@
 //! What is missing, and the making of it.
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{PgLsn, ToSql};
+use tokio_postgres::types::ToSql;
 
 use super::publish::Publishing;
 use super::selection::Tables;
 use super::source::{Publication, Server, Slot};
 use super::{OnGap, Report, follow, unless_silent};
-use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::sink::store;
+use crate::sink::store::{self, Progress};
 
 /// A setup whose checks have passed.
 pub(super) struct Plan<'a> {
@@ -20,10 +19,8 @@ pub(super) struct Plan<'a> {
     on_gap: OnGap,
     publishing: Publishing,
     slot: Option<Slot>,
-    /// Everything that was committed before this is stored.
-    stored: Option<Lsn>,
-    /// The slot that it was read from, where that is another one.
-    former_slot: Option<String>,
+    /// How far changes are stored already.
+    stored: Option<Progress>,
 }
 
 impl<'a> Plan<'a> {
@@ -42,33 +39,31 @@ impl<'a> Plan<'a> {
             settings,
             on_gap,
             stored: None,
-            former_slot: None,
             publishing,
             slot: Slot::read(source, &settings.slot).await?,
             server,
         };
         let (source, database) = (plan.server.system_identifier, &plan.server.database);
-        let stored = store::progress(destination, source, database).await?;
-        plan.stored = stored.as_ref().map(|stored| stored.flush_lsn);
-        plan.former_slot = stored
-            .as_ref()
-            .map(|stored| stored.slot.clone())
-            .filter(|slot| *slot != settings.slot);
+        plan.stored = store::progress(destination, source, database).await?;
         if let Some(slot) = &plan.slot {
             slot.check_database(database)?;
         }
         let readable = plan.slot.as_ref().is_some_and(|slot| !slot.is_lost());
         if on_gap == OnGap::Refuse {
-            match (&plan.slot, stored) {
+            match (&plan.slot, &plan.stored) {
                 (_, Some(stored)) if stored.slot != settings.slot => {
-                    let stored = stored.slot;
+                    let stored = stored.slot.clone();
                     return Err(Error::new(ErrorKind::OtherSlot { stored }));
                 }
                 (_, Some(stored)) if !readable => {
                     return Err(Error::new(ErrorKind::SlotLost {
-                        slot: stored.slot,
+                        slot: stored.slot.clone(),
                         stored: stored.flush_lsn,
                     }));
+                }
+                (_, Some(stored)) if !plan.publishes_since(stored) => {
+                    let publication = settings.publication.clone();
+                    return Err(Error::new(ErrorKind::PublicationLost { publication }));
                 }
                 (Some(slot), None) => slot.check(database)?,
                 _ => {}
@@ -79,6 +74,13 @@ impl<'a> Plan<'a> {
         }
         plan.publishing.check_ownership(&plan.server.role)?;
         Ok(plan)
+    }
+
+    /// Whether there has been one publication since the changes of `stored` were read.
+    fn publishes_since(&self, stored: &Progress) -> bool {
+        self.publishing
+            .publication()
+            .is_some_and(|publication| publication.oid == stored.publication)
     }
 
     /// Makes what is missing; after an error, what was made is taken back.
@@ -98,12 +100,17 @@ impl<'a> Plan<'a> {
                 let missing = format!("the replication slot {:?}", self.settings.slot);
                 return Err(Error::new(ErrorKind::NotSetUp { missing }));
             };
+            let publication = &self.settings.publication;
+            let Some(publication) = Publication::read(source, publication).await? else {
+                let missing = format!("the publication {publication:?}");
+                return Err(Error::new(ErrorKind::NotSetUp { missing }));
+            };
             let behind = match self.on_gap {
                 OnGap::Refuse => store::Behind::Stay,
                 #[cfg(feature = "cli")]
                 OnGap::Accept => store::Behind::CatchUp,
             };
-            store::start(destination, &self.server, &slot, behind).await
+            store::start(destination, &self.server, &slot, &publication, behind).await
         }
         .await;
         if outcome.is_err() {
@@ -123,7 +130,7 @@ impl<'a> Plan<'a> {
         if let Some(slot) = &self.slot
             && !slot.is_lost()
         {
-            let skipped = slot.active_pid.is_none() && self.skip_unpublished(source, slot).await?;
+            let skipped = slot.active_pid.is_none() && self.skip_unpublished(source).await?;
             let what = format!("replication slot {name:?}");
             report.step(skipped, what);
             return Ok(());
@@ -146,43 +153,31 @@ impl<'a> Plan<'a> {
     }
 
     /// Moves a slot past changes that cannot be read, as they were made while there was no publication
-    /// (it was dropped, or made after the slot). Whether there were any.
-    async fn skip_unpublished(&self, source: &Connection, begins: &Slot) -> Result<bool, Error> {
-        let moving = |error| source.error("moving the replication slot", &error);
+    /// (it was dropped, or made after the slot). Whether there may be any.
+    async fn skip_unpublished(&self, source: &Connection) -> Result<bool, Error> {
         let Settings {
             slot, publication, ..
         } = self.settings;
-        if let Some(stored) = self
-            .stored
-            .filter(|stored| (begins.confirmed_flush_lsn..begins.log_end).contains(stored))
-        {
-            // The last word on what is stored may not have reached the server.
-            let advance = "SELECT pg_replication_slot_advance($1, $2)";
-            let stored = PgLsn::from(stored.as_u64());
-            source
-                .client
-                .execute(advance, &[slot, &stored])
-                .await
-                .map_err(moving)?;
-        }
-        let peek = "SELECT FROM pg_logical_slot_peek_binary_changes($1, NULL, 1, 'proto_version', '1', \
-                    'publication_names', $2, 'messages', 'true')";
-        let quoted = quote_identifier(publication);
-        match source.client.query(peek, &[slot, &quoted]).await {
-            Ok(_) => return Ok(false),
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
-            Err(error) => return Err(source.error("reading from the replication slot", &error)),
-        }
-        if self.stored.is_some() && self.on_gap == OnGap::Refuse {
-            let publication = publication.clone();
-            return Err(Error::new(ErrorKind::PublicationLost { publication }));
+        match &self.stored {
+            Some(stored) if self.publishes_since(stored) => return Ok(false),
+            // The gap is accepted.
+            Some(_) => {}
+            None => {
+                let peek = "SELECT FROM pg_logical_slot_peek_binary_changes($1, NULL, 1, 'proto_version', '1', \
+                            'publication_names', $2, 'messages', 'true')";
+                let quoted = quote_identifier(publication);
+                match source.client.query(peek, &[slot, &quoted]).await {
+                    Ok(_) => return Ok(false),
+                    Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
+                    Err(error) => {
+                        return Err(source.error("reading from the replication slot", &error));
+                    }
+                }
+            }
         }
         let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_insert_lsn())";
-        source
-            .client
-            .execute(advance, &[slot])
-            .await
-            .map_err(moving)?;
+        let advanced = source.client.execute(advance, &[slot]).await;
+        advanced.map_err(|error| source.error("moving the replication slot", &error))?;
         Ok(true)
     }
 
@@ -208,7 +203,9 @@ impl<'a> Plan<'a> {
 
     /// What the user should know.
     pub(super) fn notes(&self) -> impl Iterator<Item = String> {
-        let former = self.former_slot.iter().map(|slot| {
+        let former = self.stored.iter().map(|stored| &stored.slot);
+        let former = former.filter(|slot| **slot != self.settings.slot);
+        let former = former.map(|slot| {
             format!("stays, and keeps the log from now on: replication slot {slot:?}, unless you drop it")
         });
         self.publishing.notes().into_iter().chain(former)

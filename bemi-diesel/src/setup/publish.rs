@@ -99,6 +99,11 @@ impl Publishing {
         Ok(publishing)
     }
 
+    /// The publication as it was.
+    pub(super) fn publication(&self) -> Option<&Publication> {
+        self.publication.as_ref()
+    }
+
     pub(super) fn is_new(&self) -> bool {
         self.publication.is_none()
     }

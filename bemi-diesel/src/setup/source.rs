@@ -192,6 +192,8 @@ impl Slot {
 )]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Publication {
+    /// Its identifier: that of another one, made anew under the same name, is another.
+    pub(crate) oid: u32,
     /// It publishes every table, also those that do not exist yet.
     pub(crate) all_tables: bool,
     /// The tables that it names.
@@ -207,11 +209,31 @@ pub(crate) struct Publication {
 }
 
 impl Publication {
+    /// Checks that the publication `name` is the one that the stored changes were `read` through.
+    ///
+    /// What is committed while there is none is not published. Up to PostgreSQL 17 the server ends the
+    /// stream there; since then it passes over such changes, and tells nobody but its own log.
+    pub(crate) async fn check(source: &Connection, name: &str, read: u32) -> Result<(), Error> {
+        let binds: [&(dyn ToSql + Sync); 1] = [&name];
+        let sql = "SELECT oid FROM pg_publication WHERE pubname = $1";
+        let query = source.client.query_opt(sql, &binds);
+        let row = source.answer("looking for the publication", query).await?;
+        Err(Error::new(match row.map(|row| row.get::<_, u32>(0)) {
+            Some(oid) if oid == read => return Ok(()),
+            Some(_) => ErrorKind::PublicationLost {
+                publication: name.to_owned(),
+            },
+            None => ErrorKind::NotSetUp {
+                missing: format!("the publication {name:?}"),
+            },
+        }))
+    }
+
     pub(crate) async fn read(source: &Connection, name: &str) -> Result<Option<Self>, Error> {
         let row = source
             .client
             .query_opt(
-                "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
+                "SELECT p.oid, p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
                         ARRAY(SELECT what FROM (VALUES (NOT p.pubinsert, 'inserts'), (NOT p.pubupdate, 'updates'), \
                                   (NOT p.pubdelete, 'deletes'), (NOT p.pubtruncate, 'truncates')) v (missing, what) WHERE missing \
                               UNION ALL SELECT 'rows of ' || r.prrelid::regclass FROM pg_publication_rel r \
@@ -226,13 +248,14 @@ impl Publication {
             .await
             .map_err(|error| source.error("reading the publication", &error))?;
         Ok(row.map(|row| Self {
-            all_tables: row.get(0),
-            tables: row.get(1),
-            leaves_out: row.get(2),
-            generated_columns: row.get(3),
-            via_partition_root: row.get(4),
-            comment: row.get(5),
-            owned: row.get(6),
+            oid: row.get(0),
+            all_tables: row.get(1),
+            tables: row.get(2),
+            leaves_out: row.get(3),
+            generated_columns: row.get(4),
+            via_partition_root: row.get(5),
+            comment: row.get(6),
+            owned: row.get(7),
         }))
     }
 }

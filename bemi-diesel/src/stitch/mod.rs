@@ -1,7 +1,8 @@
 //! From decoded messages to changes with their contexts. Pure.
 //!
 //! The messages of a transaction go in one by one with [`Stitcher::push`]; its commit gives the whole
-//! [`Transaction`]. What is kept between transactions is the description of each table.
+//! [`Transaction`]. Of a transaction that grows large, [`Stitcher::take_part`] gives what is settled before.
+//! What is kept between transactions is the description of each table.
 //!
 //! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`];
 //! which updates are no changes, of [`rules`]; and what a recorded command is, of [`ddl`].
@@ -9,6 +10,7 @@
 mod coverage;
 mod ddl;
 mod error;
+mod part;
 mod rules;
 mod table;
 
@@ -30,6 +32,7 @@ use table::Table;
 use coverage::RejectReason;
 pub(crate) use coverage::RejectedContext;
 pub(crate) use error::StitchError;
+pub(crate) use part::LateContext;
 pub(crate) use rules::{ColumnPattern, Rules};
 
 /// What the source's catalog says about a table beyond its [`Relation`] message.
@@ -67,11 +70,22 @@ pub(crate) struct Transaction {
     pub(crate) end_lsn: Lsn,
     /// When it was committed, by the source's clock.
     pub(crate) committed_at: DateTime<Utc>,
-    /// The changes of tracked tables in the order of the log, without those that the rules leave out;
-    /// often none.
+    /// The changes of tracked tables in the order of the log, without those that the rules leave out and
+    /// those that came in [parts](Stitcher::take_part); often none.
     pub(crate) changes: Vec<Change>,
-    /// The messages under bemi's prefix that are no context.
+    /// How many changes came in parts.
+    pub(crate) earlier: u64,
+    /// The context of changes that came in parts before it was known.
+    pub(crate) late_context: Option<LateContext>,
+    /// The messages under bemi's prefix that are no context, without those that came in parts.
     pub(crate) rejected: Vec<RejectedContext>,
+}
+
+impl Transaction {
+    /// How many changes it has, those that came in parts included.
+    pub(crate) fn count(&self) -> u64 {
+        self.earlier + self.changes.len() as u64
+    }
 }
 
 /// Puts the messages of one replication connection together.
@@ -94,6 +108,11 @@ struct Open {
     /// identifies a change must not depend on the settings.
     seen: u64,
     changes: Vec<Change>,
+    /// The size of the changes, in bytes.
+    size: usize,
+    /// How many changes were taken in parts.
+    taken: u64,
+    late_context: Option<LateContext>,
     coverage: Coverage,
     rejected: Vec<RejectedContext>,
 }
@@ -174,6 +193,9 @@ impl Stitcher {
             begin,
             seen: 0,
             changes: Vec::new(),
+            size: 0,
+            taken: 0,
+            late_context: None,
             coverage: Coverage::default(),
             rejected: Vec::new(),
         });
@@ -191,6 +213,8 @@ impl Stitcher {
             end_lsn: commit.end_lsn,
             committed_at: commit.committed_at,
             changes: open.changes,
+            earlier: open.taken,
+            late_context: open.late_context,
             rejected: open.rejected,
         })
     }
@@ -202,7 +226,12 @@ impl Stitcher {
         let rejected = match &*message.prefix {
             PREFIX => {
                 let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
-                open.coverage.message(message, &mut open.changes).err()
+                let first = open.coverage.latest().is_none();
+                let covered = open.coverage.message(message, &mut open.changes);
+                if first && covered.is_ok() {
+                    open.cover_taken();
+                }
+                covered.err()
             }
             ddl::PREFIX => match ddl::parse(&message.content) {
                 Ok(command) => {
@@ -243,7 +272,7 @@ impl Stitcher {
         let context = open.coverage.row(Operation::Ddl, position);
         let place = (position, ordinal, now);
         let change = open.change(self.source, &self.database, subject, context, place);
-        open.changes.push(change);
+        open.push(change);
         Ok(())
     }
 
@@ -306,7 +335,7 @@ impl Stitcher {
         let context = open.coverage.row(operation, position);
         let place = (position, ordinal, now);
         let change = open.change(self.source, &self.database, subject, context, place);
-        open.changes.push(change);
+        open.push(change);
         Ok(())
     }
 }
@@ -322,6 +351,11 @@ struct Subject {
 }
 
 impl Open {
+    fn push(&mut self, change: Change) {
+        self.size += change.size();
+        self.changes.push(change);
+    }
+
     /// The change of `subject` at this place: its position, its ordinal, and when it was read.
     fn change(
         &self,

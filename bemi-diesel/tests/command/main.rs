@@ -11,6 +11,7 @@ mod bad_input;
 mod changes;
 mod ddl;
 mod follow;
+mod large;
 mod life;
 mod lost;
 mod names;
