@@ -1,5 +1,7 @@
 //! Starting a capture.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use tokio::sync::{oneshot, watch};
@@ -192,6 +194,10 @@ impl CaptureBuilder {
     /// Starts the capture in a thread and runtime of its own, and returns once it reads the log: every
     /// change that is committed from then on will be stored.
     ///
+    /// Any number of captures of one slot may be started, as by the instances of an application. One
+    /// reads the log; the others [stand by](crate::State::StandingBy), for which this returns too, and one
+    /// of them takes over when the first one has ended.
+    ///
     /// It goes on until [`CaptureHandle::shutdown`], and reconnects by itself whenever a connection is
     /// lost.
     ///
@@ -242,6 +248,8 @@ pub(crate) async fn start(
     let (status_sender, status) = watch::channel(Status::starting());
     let (stop, stopping) = watch::channel(false);
     let (ready_sender, ready) = oneshot::channel();
+    let wanted = Arc::new(AtomicU64::new(0));
+    let wanted_by_handle = Arc::clone(&wanted);
     let work = async move {
         if let Some(tables) = tables {
             setup(&settings, &tables, OnGap::Refuse, |note| {
@@ -253,6 +261,7 @@ pub(crate) async fn start(
             settings,
             status: status_sender,
             stopping,
+            wanted,
             ready: Some(ready_sender),
             moved: false,
         })
@@ -276,6 +285,7 @@ pub(crate) async fn start(
     let handle = CaptureHandle {
         status,
         stop,
+        wanted: wanted_by_handle,
         thread: Some(thread),
     };
     match ready.await {

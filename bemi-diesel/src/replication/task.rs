@@ -1,6 +1,8 @@
 //! The loop that carries events from the transport to the sink. Decisions are made elsewhere.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -10,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::catalog;
 use super::handle::{State, Status};
 use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
+use super::standby;
 use super::transport::{Event, Transport, decode_error};
 use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
@@ -18,9 +21,6 @@ use crate::settings::Settings;
 use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep};
 use crate::sink::postgres::PostgresSink;
 use crate::stitch::{RejectedContext, Stitcher, Transaction};
-
-/// How long a start waits for the slot of a predecessor that has just died.
-const SLOT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a stop waits for what is being stored, or asked.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -36,7 +36,8 @@ pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) status: watch::Sender<Status>,
     pub(super) stopping: watch::Receiver<bool>,
-    /// Sent when the log is read for the first time.
+    pub(super) wanted: Arc<AtomicU64>,
+    /// Sent when the log is read for the first time, or when somebody else is found to read it.
     pub(super) ready: Option<oneshot::Sender<()>>,
     /// Something was stored since the last reconnect.
     pub(super) moved: bool,
@@ -44,7 +45,6 @@ pub(super) struct Task {
 
 /// Captures until told to stop, or until an error comes that waiting does not mend.
 pub(super) async fn run(mut task: Task) -> Result<(), Error> {
-    let started = Instant::now();
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))
@@ -60,10 +60,12 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
             }
             Err(error) => error,
         };
+        if let ErrorKind::SlotInUse { pid, .. } = error.kind() {
+            task.stand_by(*pid).await;
+            continue;
+        }
         let starting = task.ready.is_some();
-        let patient = matches!(error.kind(), ErrorKind::SlotInUse { .. })
-            && started.elapsed() < SLOT_PATIENCE;
-        if !error.is_retryable() || starting && !patient {
+        if !error.is_retryable() || starting {
             if !starting {
                 // Whoever starts a capture is given the error; later there may be nobody who looks.
                 tracing::error!(error = %Chain(&error), help = error.hint().as_deref(), "capture failed");
@@ -79,13 +81,11 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
             task.moved = false;
         }
         let delay = delays.next().unwrap_or_default();
-        if !starting {
-            tracing::warn!(error = %Chain(&error), help = error.hint().as_deref(), ?delay, "capture reconnects");
-            task.status.send_modify(|status| {
-                status.state = State::Reconnecting(Chain(&error).to_string());
-                status.reconnects += u64::from(was_streaming);
-            });
-        }
+        tracing::warn!(error = %Chain(&error), help = error.hint().as_deref(), ?delay, "capture reconnects");
+        task.status.send_modify(|status| {
+            status.state = State::Reconnecting(Chain(&error).to_string());
+            status.reconnects += u64::from(was_streaming);
+        });
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = stop_requested(&mut task.stopping) => {}
@@ -102,14 +102,12 @@ impl Task {
             () = stop_requested(&mut stopping) => return Ok(()),
             stream = Stream::open(&self.settings) => stream?,
         };
-        if let Some(ready) = self.ready.take() {
-            let _whoever_started_us_may_be_gone = ready.send(());
-        }
         tracing::info!(slot = self.settings.slot, lsn = %stream.session.captured(), "capture reads the log");
         self.status.send_modify(|status| {
             status.state = State::Streaming;
             status.flush_lsn = stream.sink.flush_lsn();
         });
+        self.ready();
         loop {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
             let mut event = stream.transport.try_recv();
@@ -155,6 +153,29 @@ impl Task {
         }
     }
 
+    /// Waits until nobody reads from the slot any more, or until told to stop.
+    async fn stand_by(&mut self, pid: Option<i32>) {
+        tracing::info!(
+            slot = self.settings.slot,
+            pid,
+            "capture stands by: another one reads from the slot"
+        );
+        self.status
+            .send_modify(|status| status.state = State::StandingBy);
+        self.ready();
+        tokio::select! {
+            () = standby::slot_is_free(&self.settings, &self.status, &self.wanted) => {}
+            () = stop_requested(&mut self.stopping) => {}
+        }
+    }
+
+    /// Whoever started us need not wait any longer, and may be gone.
+    fn ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            let _gone = ready.send(());
+        }
+    }
+
     fn report(&self, session: &Session) {
         let captured = session.captured();
         self.status.send_if_modified(|status| {
@@ -189,6 +210,14 @@ impl Stream {
         let source = Connection::open(&settings.source).await?;
         let server = Server::read(&source).await?;
         server.check()?;
+        let slot = Slot::read(&source, &settings.slot).await?;
+        // First of all, as whoever reads from it may hold a lock on the progress.
+        if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid) {
+            return Err(Error::new(ErrorKind::SlotInUse {
+                slot: settings.slot.clone(),
+                pid: Some(pid),
+            }));
+        }
         let sink = PostgresSink::open(
             &settings.destination,
             server.system_identifier,
@@ -197,7 +226,6 @@ impl Stream {
         )
         .await?;
         let stored = sink.flush_lsn();
-        let slot = Slot::read(&source, &settings.slot).await?;
         let Some(slot) = slot.filter(|slot| !slot.is_lost()) else {
             return Err(Error::new(ErrorKind::SlotLost {
                 slot: settings.slot.clone(),
@@ -374,6 +402,12 @@ impl Stream {
                 ..
             } => {
                 self.describe(relation).await?;
+            }
+            Event::Message {
+                message: Message::LogicalMessage(message),
+                ..
+            } if message.is_heartbeat() && self.stitcher.is_idle() => {
+                self.session.keepalive(message.lsn, true);
             }
             Event::Message { message, position } => {
                 if let Message::Begin(_) = message {

@@ -10,7 +10,8 @@ pub(crate) struct Case {
     pub(crate) tables: Vec<TableSpec>,
     /// The second table refers to the first one, if that has a key of one number.
     pub(crate) cascade: bool,
-    /// Triggers on the other tables insert rows into the last one, if that has a key of one number.
+    /// Triggers on the other tables insert rows into the last one, if that has a key of one number and
+    /// does not refer to another.
     pub(crate) echo: bool,
     pub(crate) session: &'static str,
     pub(crate) operations: Vec<Operation>,

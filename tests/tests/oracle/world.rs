@@ -263,10 +263,11 @@ impl<'a> World<'a> {
         self.must(&statements.join("; "));
     }
 
-    /// Lets each change of a row of the other tables insert one into the last table.
+    /// Lets each change of a row of the other tables insert one into the last table. Not if that is changed
+    /// by a cascade too, whose triggers, and so the truth, come after those of the echo.
     fn echo(&mut self) {
         let last = self.tables.len() - 1;
-        if self.tables[last].key != Key::Number {
+        if self.tables[last].key != Key::Number || self.tables[last].has_parent {
             return;
         }
         let (echo, sequence) = (self.name_of(last), self.qualified("echoes"));
