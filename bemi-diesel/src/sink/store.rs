@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::Lsn;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, quote_literal};
 use crate::postgres::Connection;
 use crate::setup::{Publication, Server, Slot};
 
@@ -30,6 +30,13 @@ pub(crate) fn is_ours(oid: &str) -> String {
                AND 2 = (SELECT count(*) FROM pg_attribute WHERE attrelid = whole.oid AND NOT attisdropped \
                         AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' ELSE 'flush_lsn' END)))"
     )
+}
+
+/// The names of our tables, as a list of SQL strings.
+pub(crate) fn names() -> String {
+    [CHANGES, PROGRESS]
+        .map(|table| quote_literal(table.trim_start_matches("public.")))
+        .join(", ")
 }
 
 /// Makes the tables that are not there; whether there was one to make. All or nothing.
