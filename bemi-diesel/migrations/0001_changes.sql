@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS public._bemi_progress (
     source bigint NOT NULL,
     database text NOT NULL,
     slot text NOT NULL,
+    publication oid NOT NULL,
     flush_lsn pg_lsn NOT NULL,
     changes bigint NOT NULL DEFAULT 0,
     transactions bigint NOT NULL DEFAULT 0,

@@ -34,7 +34,7 @@ pub(super) struct ChangesArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_member)]
     context: Vec<(String, Value)>,
 
-    /// CREATE, UPDATE, DELETE, TRUNCATE or SNAPSHOT. Repeatable.
+    /// CREATE, UPDATE, DELETE, TRUNCATE, SNAPSHOT or DDL. Repeatable.
     #[arg(long, value_name = "OPERATION")]
     operation: Vec<Operation>,
 

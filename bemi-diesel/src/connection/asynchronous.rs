@@ -1,5 +1,6 @@
 //! The wrapped `AsyncPgConnection`.
 
+mod again;
 mod dsl;
 mod run;
 mod transaction_builder;

@@ -12,6 +12,19 @@ use crate::context::{Lead, PREFIX, message};
 /// The name of the function, to recognise it in what the server says.
 pub(super) const FUNCTION: &str = "pg_logical_emit_message";
 
+/// Fails where the user may not execute the function, and does nothing else: the server asks for the
+/// right before it sees that no row is wanted.
+///
+/// It goes before a message in a transaction of the application's, as the right may have been taken
+/// away a moment ago and a failed statement ends a transaction. [`UNGUARD`] takes the failure back.
+/// The message itself is written outside of the savepoint, which would cost it a transaction number
+/// of its own.
+pub(super) const GUARD: &str = "SAVEPOINT _bemi;SELECT pg_catalog.pg_logical_emit_message(true,'','') \
+    WHERE false;RELEASE _bemi";
+
+/// Puts a transaction right in which [`GUARD`] failed.
+pub(super) const UNGUARD: &str = "ROLLBACK TO _bemi;RELEASE _bemi";
+
 /// The text of a statement under `"SQL"` is cut after this many bytes.
 pub(super) const MAX_TEXT_BYTES: usize = 1024;
 

@@ -63,6 +63,8 @@ impl Kind {
 pub(super) struct Dml {
     /// Whether it has a `RETURNING` already.
     pub(super) returning: bool,
+    /// Whether it changes one row at most, as an `INSERT` of one row of `VALUES` does.
+    pub(super) single: bool,
     /// The highest `$n` in it.
     pub(super) parameters: u32,
     /// The relation it writes to, without its schema.
@@ -151,10 +153,32 @@ fn dml(tokens: &[Token], verb: usize) -> Kind {
     target.map_or(Kind::Unknown, |target| {
         Kind::Dml(Dml {
             returning,
+            single: single(tokens, verb),
             parameters,
             target,
         })
     })
+}
+
+/// Whether the statement whose verb stands at `verb` inserts one row of `VALUES`.
+fn single(tokens: &[Token], verb: usize) -> bool {
+    let values = top_level(tokens)
+        .find(|(at, word)| *at > verb && word.keyword == Keyword::VALUES)
+        .map(|(at, _)| at);
+    let (Some(Token::Word(first)), Some(values)) = (tokens.get(verb), values) else {
+        return false;
+    };
+    let mut depth = 0_i32;
+    let more = tokens.iter().skip(values).any(|token| {
+        match token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        // Also the comma between two assignments of a `DO UPDATE`, which errs on the safe side.
+        depth == 0 && *token == Token::Comma
+    });
+    first.keyword == Keyword::INSERT && !more
 }
 
 /// The relation behind `INSERT INTO`, `UPDATE [ONLY]`, `DELETE FROM [ONLY]`.

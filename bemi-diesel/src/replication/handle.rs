@@ -1,5 +1,7 @@
 //! What the application holds of a running capture.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use chrono::{DateTime, Utc};
@@ -14,6 +16,8 @@ use crate::error::{Error, ErrorKind};
 pub struct CaptureHandle {
     pub(super) status: watch::Receiver<Status>,
     pub(super) stop: watch::Sender<bool>,
+    /// The last position that somebody waited for.
+    pub(super) wanted: Arc<AtomicU64>,
     pub(super) thread: Option<thread::JoinHandle<Result<(), Error>>>,
 }
 
@@ -46,6 +50,8 @@ pub struct Status {
 pub enum State {
     /// It connects for the first time.
     Starting,
+    /// Another capture reads from the slot; this one takes over when that ends.
+    StandingBy,
     /// It reads the log.
     Streaming,
     /// It waits before it tries again; the text says what went wrong.
@@ -86,7 +92,11 @@ impl CaptureHandle {
     ///
     /// [`ErrorKind::Stopped`] when the capture ends before that. While it reconnects, this waits; wrap
     /// it in a timeout where that matters.
+    ///
+    /// A capture that stands by asks the other one four times a second to store how far it has come: by a
+    /// message in the log of the source with the prefix `_bemi_heartbeat`.
     pub async fn wait_for(&self, lsn: Lsn) -> Result<(), Error> {
+        self.wanted.fetch_max(lsn.as_u64(), Ordering::Relaxed);
         let mut status = self.status.clone();
         let reached = status
             .wait_for(|status| status.captured_lsn >= lsn || status.is_final())

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::Lsn;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, quote_literal};
 use crate::postgres::Connection;
-use crate::setup::{Server, Slot};
+use crate::setup::{Publication, Server, Slot};
 
 /// The trail, as SQL and people write it.
 pub(crate) const CHANGES: &str = "public.changes";
@@ -30,6 +30,13 @@ pub(crate) fn is_ours(oid: &str) -> String {
                AND 2 = (SELECT count(*) FROM pg_attribute WHERE attrelid = whole.oid AND NOT attisdropped \
                         AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' ELSE 'flush_lsn' END)))"
     )
+}
+
+/// The names of our tables, as a list of SQL strings.
+pub(crate) fn names() -> String {
+    [CHANGES, PROGRESS]
+        .map(|table| quote_literal(table.trim_start_matches("public.")))
+        .join(", ")
 }
 
 /// Makes the tables that are not there; whether there was one to make. All or nothing.
@@ -80,6 +87,8 @@ pub(crate) async fn drop(destination: &Connection) -> Result<bool, Error> {
 pub(crate) struct Progress {
     /// The slot that it was read through.
     pub(crate) slot: String,
+    /// The identifier of the publication that it was read through.
+    pub(crate) publication: u32,
     /// Everything committed in the source before this is stored.
     pub(crate) flush_lsn: Lsn,
     /// Changes and transactions stored since the first setup.
@@ -110,7 +119,7 @@ async fn read_progress(
         return Ok(None);
     }
     let sql = format!(
-        "SELECT flush_lsn, changes, transactions, last_committed_at, updated_at, slot \
+        "SELECT flush_lsn, changes, transactions, last_committed_at, updated_at, slot, publication \
          FROM {PROGRESS} WHERE source = $1 AND database = $2 {lock}"
     );
     let binds: [&(dyn ToSql + Sync); 2] = [&source, &database];
@@ -123,6 +132,7 @@ async fn read_progress(
         last_committed_at: row.get(3),
         updated_at: row.get(4),
         slot: row.get(5),
+        publication: row.get(6),
     }))
 }
 
@@ -164,11 +174,12 @@ pub(crate) enum Behind {
     CatchUp,
 }
 
-/// Begins the progress of a source where `slot` is, unless there is one.
+/// Begins the progress of a source where `slot` is, read through `publication`, unless there is one.
 pub(crate) async fn start(
     destination: &Connection,
     server: &Server,
     slot: &Slot,
+    publication: &Publication,
     behind: Behind,
 ) -> Result<(), Error> {
     let catch_up = behind != Behind::Stay;
@@ -176,8 +187,9 @@ pub(crate) async fn start(
         .client
         .execute(
             &format!(
-                "INSERT INTO {PROGRESS} AS p (source, database, slot, flush_lsn) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (source, database) DO UPDATE SET slot = excluded.slot, flush_lsn = CASE \
+                "INSERT INTO {PROGRESS} AS p (source, database, slot, flush_lsn, publication) VALUES ($1, $2, $3, $4, $7) \
+                 ON CONFLICT (source, database) DO UPDATE SET slot = excluded.slot, \
+                 publication = excluded.publication, flush_lsn = CASE \
                  WHEN $5 AND p.flush_lsn NOT BETWEEN excluded.flush_lsn AND $6 THEN excluded.flush_lsn \
                  ELSE p.flush_lsn END \
                  WHERE p.slot <> excluded.slot OR $5"
@@ -189,6 +201,7 @@ pub(crate) async fn start(
                 &PgLsn::from(slot.confirmed_flush_lsn.as_u64()),
                 &catch_up,
                 &PgLsn::from(slot.log_end.as_u64()),
+                &publication.oid,
             ],
         )
         .await

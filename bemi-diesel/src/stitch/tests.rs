@@ -803,7 +803,103 @@ fn recorded_streams_have_every_message() {
     }
 }
 
+/// What stands at a position of the log: a row (of a table that is tracked or not), or a message that ends
+/// there (a context, a leading one, one that is rejected).
+#[derive(Clone, Copy, Debug)]
+enum Record {
+    Row(u32),
+    Message(u32, bool),
+    Garbage,
+}
+
+fn log() -> impl Strategy<Value = Vec<(u64, Record)>> {
+    let record = prop_oneof![
+        4 => Just(Record::Row(TABLE)),
+        1 => Just(Record::Row(OTHER)),
+        2 => (0..3_u32, any::<bool>()).prop_map(|(user, lead)| Record::Message(user, lead)),
+        1 => Just(Record::Garbage),
+    ];
+    prop::collection::vec((0..2_u64, record), 1..40)
+}
+
+/// The whole transaction, its parts put together again; `take` says after which records one is asked for.
+fn read_in_parts(log: &[(u64, Record)], take: impl Fn(usize) -> bool) -> Transaction {
+    let mut stitcher = stitcher();
+    let (mut changes, mut rejected) = (Vec::new(), Vec::new());
+    assert_eq!(push(&mut stitcher, 1, wire::begin(0x100, 7, 3)), Ok(None));
+    let mut position = 0x10;
+    for (index, (step, record)) in log.iter().enumerate() {
+        position += step;
+        let frame = match record {
+            Record::Row(table) => wire::insert(*table, &[t(&index.to_string()), Cell::Null]),
+            Record::Message(user, lead) => {
+                let json = format!(r#"{{"user":{user},"_bemi":{{"lead":{lead}}}}}"#);
+                wire::message(true, position, "_bemi", json.as_bytes())
+            }
+            Record::Garbage => wire::message(true, position, "_bemi", b"garbage"),
+        };
+        assert_eq!(push(&mut stitcher, position, frame), Ok(None));
+        if take(index)
+            && let Some(part) = stitcher.take_part(1, usize::MAX)
+        {
+            assert_eq!(part.commit_lsn, Lsn::new(0x100));
+            assert!(!part.changes.is_empty());
+            changes.extend(part.changes);
+            rejected.extend(part.rejected);
+        }
+    }
+    let committed = push(&mut stitcher, 0x100, wire::commit(0x100, 0x130, 7));
+    let mut transaction = committed.expect("in order").expect("a transaction");
+    assert_eq!(transaction.earlier, changes.len() as u64);
+    assert_eq!(
+        transaction.count(),
+        (changes.len() + transaction.changes.len()) as u64
+    );
+    if let Some(late) = transaction.late_context.take() {
+        for change in changes
+            .iter_mut()
+            .filter(|change| change.ordinal < late.before)
+        {
+            change.context = late.context.clone();
+        }
+    }
+    transaction.earlier = 0;
+    transaction.changes.splice(..0, changes);
+    transaction.rejected.splice(..0, rejected);
+    transaction
+}
+
+#[test]
+fn a_part_is_taken_when_there_is_enough() {
+    let mut stitcher = stitcher();
+    assert_eq!(stitcher.take_part(0, 0), None, "no transaction is open");
+    let mut frames = vec![wire::begin(0x100, 7, 3)];
+    frames.extend((0..4).map(|id| row(&id.to_string())));
+    for (position, frame) in (0x10..).zip(frames) {
+        assert_eq!(push(&mut stitcher, position, frame), Ok(None));
+    }
+    let row_size = r#"{}{"id":0,"name":null}{}"#.len();
+    assert_eq!(stitcher.take_part(5, 4 * row_size + 1), None);
+    let part = stitcher.take_part(5, 4 * row_size).expect("a part");
+    let ordinals: Vec<u64> = part.changes.iter().map(|change| change.ordinal).collect();
+    // The last row could be covered by a message that is told to stand before it, the one before by a
+    // leading one.
+    assert_eq!(ordinals, [0, 1]);
+    assert_eq!(
+        stitcher.take_part(2, usize::MAX),
+        None,
+        "nothing more is settled"
+    );
+}
+
 proptest! {
+    #[test]
+    fn parts_make_the_whole(log in log(), asked in prop::collection::vec(any::<bool>(), 40)) {
+        let whole = read_in_parts(&log, |_| false);
+        prop_assert_eq!(&read_in_parts(&log, |index| asked[index]), &whole);
+        prop_assert_eq!(&read_in_parts(&log, |_| true), &whole);
+    }
+
     #[test]
     fn any_message_is_a_context_or_rejected(content: Vec<u8>, text in r#"\{("[a\\"_\PC]*":?|[\[\]{},:0-9e.-])*\}"#) {
         for content in [&content[..], text.as_bytes()] {
@@ -812,4 +908,71 @@ proptest! {
             prop_assert_eq!(transaction.changes.len(), 1);
         }
     }
+}
+
+#[test]
+fn a_recorded_command_is_a_change_of_its_own() {
+    let message = |prefix: &str, content: &[u8]| wire::message(true, 0x20, prefix, content);
+    let mut stitcher = stitcher();
+    let command = br#"{"tag": "ALTER TABLE", "schema": "s", "table": "t", "object": "s.t", "command": "ALTER \u0000", "x": 1}"#;
+    let frames = [
+        message("_bemi", br#"{"user": 7}"#),
+        wire::insert(TABLE, &[t("1"), t("a")]),
+        message("_bemi_ddl", command),
+        message("_bemi_ddl", b"{}"),
+        message("_bemi_ddl", b"\xff"),
+        wire::insert(TABLE, &[t("2"), t("b")]),
+    ];
+    let transaction = transaction(&mut stitcher, frames);
+    let changes: Vec<_> = transaction
+        .changes
+        .iter()
+        .map(|change| {
+            (
+                change.operation.as_str(),
+                change.ordinal,
+                change.context.as_str(),
+            )
+        })
+        .collect();
+    let context = r#"{"user":7}"#;
+    assert_eq!(
+        changes,
+        [
+            ("CREATE", 0, context),
+            ("DDL", 1, context),
+            ("CREATE", 2, context)
+        ]
+    );
+    let change = &transaction.changes[1];
+    assert_eq!((&*change.schema, &*change.table), ("s", "t"));
+    let after: serde_json::Value = serde_json::from_str(change.after.as_str()).expect("JSON");
+    assert_eq!(after["tag"], "ALTER TABLE");
+    assert_eq!(after["object"], "s.t");
+    assert_eq!(after.as_object().expect("an object").len(), 3);
+    let reasons: Vec<_> = transaction
+        .rejected
+        .iter()
+        .map(|rejected| rejected.reason)
+        .collect();
+    assert_eq!(reasons, [RejectReason::NotAnObject, RejectReason::NotUtf8]);
+}
+
+#[test]
+fn a_leading_message_does_not_cover_a_command() {
+    let command =
+        br#"{"tag": "ALTER TABLE", "schema": "s", "table": "t", "object": "s.t", "command": "x"}"#;
+    let frames = [
+        wire::message(true, 0x20, "_bemi", br#"{"a": 1}"#),
+        wire::message(true, 0x21, "_bemi_ddl", command),
+        wire::message(true, 0x22, "_bemi", br#"{"b": 2, "_bemi": {"lead": true}}"#),
+        wire::insert(TABLE, &[t("1"), t("a")]),
+    ];
+    let transaction = transaction(&mut stitcher(), frames);
+    let contexts: Vec<_> = transaction
+        .changes
+        .iter()
+        .map(|change| change.context.as_str())
+        .collect();
+    assert_eq!(contexts, [r#"{"a":1}"#, r#"{"b":2}"#]);
 }

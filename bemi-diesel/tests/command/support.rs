@@ -119,11 +119,21 @@ impl Shop {
     }
 
     pub(crate) fn bemi(&self, arguments: &[&str]) -> Outcome {
+        let (source, destination) = (self.database.url(), self.trail().url());
+        self.bemi_at(source, destination, arguments)
+    }
+
+    /// The command as the role that `url` names, on this database.
+    pub(crate) fn bemi_as(&self, url: &str, arguments: &[&str]) -> Outcome {
+        self.bemi_at(url, url, arguments)
+    }
+
+    fn bemi_at(&self, source: &str, destination: &str, arguments: &[&str]) -> Outcome {
         let connection = [
             "--database-url",
-            self.database.url(),
+            source,
             "--destination-url",
-            self.trail().url(),
+            destination,
             "--slot",
             self.slot(),
         ];
@@ -239,6 +249,10 @@ impl Capture {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

@@ -7,9 +7,21 @@ fn kind_of(sql: &str) -> Kind {
 fn dml(target: &str, returning: bool, parameters: u32) -> Kind {
     Kind::Dml(Dml {
         returning,
+        single: false,
         parameters,
         target: target.to_owned(),
     })
+}
+
+/// One that inserts one row.
+fn single(kind: Kind) -> Kind {
+    match kind {
+        Kind::Dml(dml) => Kind::Dml(Dml {
+            single: true,
+            ..dml
+        }),
+        kind => kind,
+    }
 }
 
 #[test]
@@ -17,20 +29,20 @@ fn statements_that_can_carry_the_message() {
     for (sql, expected) in [
         (
             r#"INSERT INTO "todos" ("a", "b") VALUES ($1, $2)"#,
-            dml("todos", false, 2),
+            single(dml("todos", false, 2)),
         ),
         (
             r#"INSERT INTO "app"."Todos" ("a") VALUES ($1) RETURNING "app"."Todos"."id""#,
-            dml("Todos", true, 1),
+            single(dml("Todos", true, 1)),
         ),
         (
             "insert into App.Todos values ($10, $9)",
-            dml("todos", false, 10),
+            single(dml("todos", false, 10)),
         ),
-        ("INSERT INTO t DEFAULT VALUES", dml("t", false, 0)),
+        ("INSERT INTO t DEFAULT VALUES", single(dml("t", false, 0))),
         (
             "INSERT INTO t VALUES ($1) ON CONFLICT (id) DO UPDATE SET a = excluded.a returning id",
-            dml("t", true, 1),
+            single(dml("t", true, 1)),
         ),
         (
             "INSERT INTO t SELECT a FROM s WHERE b = $1",
@@ -48,7 +60,15 @@ fn statements_that_can_carry_the_message() {
         ),
         (
             r"INSERT INTO t VALUES (E'\' RETURNING ', $1)",
-            dml("t", false, 1),
+            single(dml("t", false, 1)),
+        ),
+        (
+            "INSERT INTO t (a, b) VALUES ($1, (2)), ($2, 3)",
+            dml("t", false, 2),
+        ),
+        (
+            "WITH x AS (VALUES (1), (2)) INSERT INTO t SELECT * FROM x",
+            dml("t", false, 0),
         ),
         (
             "WITH x AS (SELECT 1), y AS (SELECT 2) UPDATE t SET a = $1",
@@ -165,7 +185,7 @@ fn batches() {
         kinds("BEGIN;;INSERT INTO t VALUES (1); SELECT 1;\nCOMMIT"),
         [
             Kind::Control(Control::Begin),
-            dml("t", false, 0),
+            single(dml("t", false, 0)),
             Kind::Read,
             Kind::Control(Control::Commit),
         ]
