@@ -236,6 +236,7 @@ pub(super) async fn missing_trigger(
 }
 
 /// Whether there is an event trigger of ours.
+#[cfg(feature = "cli")]
 pub(super) async fn has_trigger(source: &Connection, publication: &str) -> Result<bool, Error> {
     let names = [trigger(publication), drop_trigger(publication)];
     let binds: [&(dyn ToSql + Sync); 1] = [&names.as_slice()];
