@@ -141,19 +141,24 @@ pub enum Operation {
     Truncate,
     /// It was there when tracking began.
     Snapshot,
+    /// Its table was made, altered or dropped; the change has no row, and `after` holds the `command`, its
+    /// `tag` and the `object`.
+    Ddl,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Create,
         Self::Update,
         Self::Delete,
         Self::Truncate,
         Self::Snapshot,
+        Self::Ddl,
     ];
 
-    /// The text in the column `operation`: `CREATE`, `UPDATE`, `DELETE`, `TRUNCATE` or `SNAPSHOT`.
+    /// The text in the column `operation`: `CREATE`, `UPDATE`, `DELETE`, `TRUNCATE`, `SNAPSHOT` or
+    /// `DDL`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -162,6 +167,7 @@ impl Operation {
             Self::Delete => "DELETE",
             Self::Truncate => "TRUNCATE",
             Self::Snapshot => "SNAPSHOT",
+            Self::Ddl => "DDL",
         }
     }
 }
@@ -178,7 +184,7 @@ pub struct ParseOperationError;
 
 impl fmt::Display for ParseOperationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an operation: expected CREATE, UPDATE, DELETE, TRUNCATE or SNAPSHOT")
+        f.write_str("not an operation: expected CREATE, UPDATE, DELETE, TRUNCATE, SNAPSHOT or DDL")
     }
 }
 

@@ -52,6 +52,9 @@
     reason = "`TransportError` reads better than `transport::Error`"
 )]
 
+#[cfg(feature = "__internals")]
+#[doc(hidden)]
+pub mod __internals;
 mod change;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -70,7 +73,7 @@ mod lsn;
 mod pgoutput;
 #[cfg(feature = "capture")]
 mod postgres;
-#[cfg(test)]
+#[cfg(any(feature = "__internals", all(test, feature = "capture")))]
 mod recorded;
 #[cfg(feature = "capture")]
 mod replication;

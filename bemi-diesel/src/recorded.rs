@@ -65,7 +65,8 @@ pub(crate) fn describe(relation: &Relation) -> Description {
         let ty = match column.name.as_str() {
             _ if builtin(column.type_oid).is_some() => return None,
             "cost" => ColumnType::Number,
-            "pairs" => ColumnType::array(pair(), ','),
+            name if name.starts_with("pairs") => ColumnType::array(pair(), ','),
+            name if name.starts_with("pair") => pair(),
             _ => ColumnType::text(),
         };
         Some((column.type_oid, ty))

@@ -63,6 +63,8 @@ fn pure_modules_do_nothing_but_compute() {
         "bemi-diesel/src/value",
         "bemi-diesel/src/stitch",
         "bemi-diesel/src/replication/session.rs",
+        "bemi-diesel/src/setup/pattern.rs",
+        "bemi-diesel/src/setup/selection.rs",
         "bemi-diesel/src/connection/plan.rs",
         "bemi-diesel/src/connection/statement.rs",
         "bemi-diesel/src/connection/transaction.rs",

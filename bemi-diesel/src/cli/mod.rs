@@ -96,15 +96,26 @@ impl ConnectionArgs {
 enum Command {
     /// Prepare the database: the table `changes`, replica identities, publication and slot.
     ///
-    /// Running it again changes nothing, and adds tables that are new. Each tracked table gets
+    /// Running it again changes nothing, and adds tables that are new; what it was asked for last holds. Each tracked table gets
     /// `REPLICA IDENTITY FULL` before it is published, so that `before` holds the whole row and the
     /// application's own UPDATE and DELETE keep working.
+    ///
+    /// Unlogged, temporary and foreign tables and views have no rows in the log: they are named. A row
+    /// condition (--where) is the WHERE of a publication: an UPDATE that takes a row out of it is recorded
+    /// as a DELETE, one that brings it in as a CREATE, and TRUNCATE always.
+    ///
+    /// New tables become tracked by themselves, also partitions, `CREATE TABLE AS` and those of new schemas.
+    /// A superuser's setup makes an event trigger for that, which works in the transaction that makes the
+    /// table and never fails it. Without one the running capture looks every 5 s, and tracks what its role
+    /// owns; what is written to the table before that is not recorded. Neither are the rows that a
+    /// `CREATE TABLE AS` or `SELECT INTO` itself writes.
     ///
     /// The role needs the attribute REPLICATION, ownership of the tables, and CREATE on the database
     /// and on the schema public.
     #[command(
-        after_help = "Examples:\n  bemi setup\n  bemi setup --tables orders,billing.invoices\n  \
-                            bemi setup --exclude sessions --destination-url postgres://audit@db2/audit"
+        after_help = "Examples:\n  bemi setup\n  bemi setup --tables 'orders,billing.*'\n  \
+                            bemi setup --where \"orders=state <> 'draft'\"\n  \
+                            bemi setup --exclude 'sessions,public.*_cache' --destination-url postgres://audit@db2/audit"
     )]
     Setup(setup::SetupArgs),
     /// Capture in the foreground until SIGTERM or Ctrl-C.
@@ -147,7 +158,7 @@ enum Command {
     Export(export::ExportArgs),
     /// Remove everything that setup made, and say what stays.
     ///
-    /// The slot, the publication and bemi's tables go, with every change stored so far. Replica
+    /// The event trigger, the slot, the publication and bemi's tables go, with every change stored so far. Replica
     /// identities stay as setup left them, and are named with the statement that puts them back.
     Teardown(teardown::TeardownArgs),
 }

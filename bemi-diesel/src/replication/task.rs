@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
 use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::setup::{Publication, Server, Slot};
+use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep};
 use crate::sink::postgres::PostgresSink;
 use crate::stitch::{RejectedContext, Stitcher, Transaction};
 
@@ -139,14 +139,15 @@ impl Task {
                     () = sleep_until(idle), if idle.is_some() => None,
                     Ok(()) = self.wanted.changed() => None,
                     () = sleep_until(Some(stream.silence.check_at())) => None,
-                    () = sleep_until(Some(stream.check_publication_at)) => None,
+                    () = sleep_until(Some(stream.check_publication_at.min(stream.sweep_at))) => None,
                 };
             }
             let next = async {
                 match event {
                     Some(event) => stream.handle(event?, &self.status).await,
                     None => stream.look_around(&self.settings).await,
-                }
+                }?;
+                stream.sweep(&self.settings.publication).await
             };
             if unless_overdue(&mut stopping, next).await?.is_none() {
                 return Ok(());
@@ -200,6 +201,10 @@ struct Stream {
     composed: HashMap<RelationId, Relation>,
     /// Those of them that this transaction has looked at.
     seen: HashSet<RelationId>,
+    /// When to look for new tables.
+    sweep_at: Instant,
+    /// New tables that cannot be tracked, and have been told of.
+    refused: HashSet<String>,
 }
 
 impl Stream {
@@ -253,6 +258,8 @@ impl Stream {
             session: Session::new(stored, Instant::now()),
             composed: HashMap::new(),
             seen: HashSet::new(),
+            sweep_at: Instant::now(),
+            refused: HashSet::new(),
             silence: Silence::new(settings.source.patience(), Instant::now()),
             check_publication_at: Instant::now() + PUBLICATION_INTERVAL,
         })
@@ -341,6 +348,30 @@ impl Stream {
         {
             return Err(self.source.silent());
         }
+        Ok(())
+    }
+
+    /// Tracks tables that are new, if it is time to look for some.
+    async fn sweep(&mut self, publication: &str) -> Result<(), Error> {
+        if Instant::now() < self.sweep_at {
+            return Ok(());
+        }
+        let swept = match sweep(&self.source, publication).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Server { .. }) => {
+                tracing::warn!(error = %Chain(&error), "the capture cannot look for new tables");
+                Swept::default()
+            }
+            swept => swept?,
+        };
+        for table in swept.tracked {
+            tracing::info!(table, "a new table is tracked");
+        }
+        for (table, reason) in swept.refused {
+            if self.refused.insert(table.clone()) {
+                tracing::warn!(table, reason, "a new table is not tracked");
+            }
+        }
+        self.sweep_at = Instant::now() + SWEEP_INTERVAL;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::Lsn;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, quote_literal};
 use crate::postgres::Connection;
 use crate::setup::{Publication, Server, Slot};
 
@@ -36,6 +36,13 @@ pub(crate) fn is_ours(oid: &str) -> String {
                         AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' \
                                         WHEN '_bemi_progress' THEN 'flush_lsn' ELSE 'since_lsn' END)))"
     )
+}
+
+/// The names of our tables, as a list of SQL strings.
+pub(crate) fn names() -> String {
+    TABLES
+        .map(|table| quote_literal(table.trim_start_matches("public.")))
+        .join(", ")
 }
 
 /// Makes the tables that are not there; whether there was one to make. All or nothing.
@@ -216,7 +223,7 @@ pub(crate) async fn start(
 }
 
 /// Notes that the changes of the table `schema`.`name` tell all of its rows from `lsn` on, which the
-/// source reached at `at`. An earlier note stays.
+/// source reached at `at`, and that those before do not count.
 pub(crate) async fn cover(
     destination: &Connection,
     server: &Server,
@@ -226,7 +233,9 @@ pub(crate) async fn cover(
 ) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO {COVERAGE} (source, database, schema, \"table\", from_lsn, since_lsn, since) \
-         VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT DO NOTHING"
+         VALUES ($1, $2, $3, $4, $5, $5, $6) \
+         ON CONFLICT (source, database, schema, \"table\") DO UPDATE \
+         SET from_lsn = excluded.from_lsn, since_lsn = excluded.since_lsn, since = excluded.since"
     );
     let binds: [&(dyn ToSql + Sync); 6] = [
         &server.system_identifier,
@@ -238,6 +247,22 @@ pub(crate) async fn cover(
     ];
     let noting = destination.client.execute(&sql, &binds).await;
     noting.map_err(|error| destination.error("noting what the trail covers", &error))?;
+    Ok(())
+}
+
+/// Notes that the changes of the table `schema`.`name` do not tell all of its rows any more.
+pub(crate) async fn uncover(
+    destination: &Connection,
+    server: &Server,
+    (schema, name): (&str, &str),
+) -> Result<(), Error> {
+    let sql = format!(
+        "DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2 AND schema = $3 AND \"table\" = $4"
+    );
+    let binds: [&(dyn ToSql + Sync); 4] =
+        [&server.system_identifier, &server.database, &schema, &name];
+    let forgetting = destination.client.execute(&sql, &binds).await;
+    forgetting.map_err(|error| destination.error("noting what the trail covers", &error))?;
     Ok(())
 }
 

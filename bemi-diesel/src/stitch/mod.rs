@@ -4,10 +4,11 @@
 //! [`Transaction`]. Of a transaction that grows large, [`Stitcher::take_part`] gives what is settled before.
 //! What is kept between transactions is the description of each table.
 //!
-//! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`]; and
-//! which updates are no changes, of [`rules`].
+//! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`];
+//! which updates are no changes, of [`rules`]; and what a recorded command is, of [`ddl`].
 
 mod coverage;
+mod ddl;
 mod error;
 mod part;
 mod rules;
@@ -179,7 +180,7 @@ impl Stitcher {
                     self.row(relation, position, now, Row::Truncate)?;
                 }
             }
-            Message::LogicalMessage(message) => self.message(&message)?,
+            Message::LogicalMessage(message) => self.message(&message, now)?,
         }
         Ok(None)
     }
@@ -218,20 +219,61 @@ impl Stitcher {
         })
     }
 
-    fn message(&mut self, message: &LogicalMessage) -> Result<(), StitchError> {
-        if !message.transactional || message.prefix != PREFIX {
+    fn message(&mut self, message: &LogicalMessage, now: DateTime<Utc>) -> Result<(), StitchError> {
+        if !message.transactional {
             return Ok(());
         }
-        let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
-        let first = open.coverage.latest().is_none();
-        match open.coverage.message(message, &mut open.changes) {
-            Ok(()) if first => open.cover_taken(),
-            Ok(()) => {}
-            Err(reason) => open.rejected.push(RejectedContext {
+        let rejected = match &*message.prefix {
+            PREFIX => {
+                let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
+                let first = open.coverage.latest().is_none();
+                let covered = open.coverage.message(message, &mut open.changes);
+                if first && covered.is_ok() {
+                    open.cover_taken();
+                }
+                covered.err()
+            }
+            ddl::PREFIX => match ddl::parse(&message.content) {
+                Ok(command) => {
+                    self.command(command, message.lsn, now)?;
+                    None
+                }
+                Err(reason) => Some(reason),
+            },
+            _ => None,
+        };
+        if let (Some(reason), Some(open)) = (rejected, &mut self.open) {
+            open.rejected.push(RejectedContext {
                 lsn: message.lsn,
                 reason,
-            }),
+            });
         }
+        Ok(())
+    }
+
+    /// A command is a change of its own.
+    fn command(
+        &mut self,
+        command: ddl::Command,
+        position: Lsn,
+        now: DateTime<Utc>,
+    ) -> Result<(), StitchError> {
+        let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
+        let ordinal = open.seen;
+        open.seen += 1;
+        let subject = Subject {
+            schema: command.schema,
+            table: command.table,
+            primary_key: None,
+            previous_key: None,
+            operation: Operation::Ddl,
+            before: JsonObject::empty(),
+            after: command.after,
+        };
+        let context = open.coverage.row(Operation::Ddl, position);
+        let place = (position, ordinal, now);
+        let change = open.change(self.source, &self.database, subject, context, place);
+        open.push(change);
         Ok(())
     }
 
@@ -289,12 +331,7 @@ impl Stitcher {
                 .filter(|key| primary_key.as_ref().is_some_and(|new| new != key)),
             _ => None,
         };
-        let commit_lsn = open.begin.final_lsn;
-        let committed_at = open.begin.committed_at;
-        let change = Change {
-            id: Change::identifier(self.source, commit_lsn, ordinal, committed_at),
-            source: self.source,
-            database: Arc::clone(&self.database),
+        let subject = Subject {
             schema: Arc::clone(&table.schema),
             table: Arc::clone(&table.name),
             primary_key,
@@ -302,18 +339,63 @@ impl Stitcher {
             operation,
             before,
             after,
-            context: open.coverage.row(operation, position),
+        };
+        let context = open.coverage.row(operation, position);
+        let place = (position, ordinal, now);
+        let change = open.change(self.source, &self.database, subject, context, place);
+        open.push(change);
+        Ok(())
+    }
+}
+
+/// What changed, and how.
+struct Subject {
+    schema: Arc<str>,
+    table: Arc<str>,
+    primary_key: Option<String>,
+    previous_key: Option<String>,
+    operation: Operation,
+    before: JsonObject,
+    after: JsonObject,
+}
+
+impl Open {
+    fn push(&mut self, change: Change) {
+        self.size += change.size();
+        self.changes.push(change);
+    }
+
+    /// The change of `subject` at this place: its position, its ordinal, and when it was read.
+    fn change(
+        &self,
+        source: i64,
+        database: &Arc<str>,
+        subject: Subject,
+        context: JsonObject,
+        (position, ordinal, queued_at): (Lsn, u64, DateTime<Utc>),
+    ) -> Change {
+        let commit_lsn = self.begin.final_lsn;
+        let committed_at = self.begin.committed_at;
+        Change {
+            id: Change::identifier(source, commit_lsn, ordinal, committed_at),
+            source,
+            database: Arc::clone(database),
+            schema: subject.schema,
+            table: subject.table,
+            primary_key: subject.primary_key,
+            previous_key: subject.previous_key,
+            operation: subject.operation,
+            before: subject.before,
+            after: subject.after,
+            context,
             committed_at,
-            queued_at: now,
+            queued_at,
             created_at: None,
-            transaction_id: open.begin.xid,
+            transaction_id: self.begin.xid,
             position,
             commit_lsn,
             ordinal,
-        };
-        open.size += change.size();
-        open.changes.push(change);
-        Ok(())
+        }
     }
 }
 

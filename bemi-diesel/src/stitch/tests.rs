@@ -932,3 +932,70 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_recorded_command_is_a_change_of_its_own() {
+    let message = |prefix: &str, content: &[u8]| wire::message(true, 0x20, prefix, content);
+    let mut stitcher = stitcher();
+    let command = br#"{"tag": "ALTER TABLE", "schema": "s", "table": "t", "object": "s.t", "command": "ALTER \u0000", "x": 1}"#;
+    let frames = [
+        message("_bemi", br#"{"user": 7}"#),
+        wire::insert(TABLE, &[t("1"), t("a")]),
+        message("_bemi_ddl", command),
+        message("_bemi_ddl", b"{}"),
+        message("_bemi_ddl", b"\xff"),
+        wire::insert(TABLE, &[t("2"), t("b")]),
+    ];
+    let transaction = transaction(&mut stitcher, frames);
+    let changes: Vec<_> = transaction
+        .changes
+        .iter()
+        .map(|change| {
+            (
+                change.operation.as_str(),
+                change.ordinal,
+                change.context.as_str(),
+            )
+        })
+        .collect();
+    let context = r#"{"user":7}"#;
+    assert_eq!(
+        changes,
+        [
+            ("CREATE", 0, context),
+            ("DDL", 1, context),
+            ("CREATE", 2, context)
+        ]
+    );
+    let change = &transaction.changes[1];
+    assert_eq!((&*change.schema, &*change.table), ("s", "t"));
+    let after: serde_json::Value = serde_json::from_str(change.after.as_str()).expect("JSON");
+    assert_eq!(after["tag"], "ALTER TABLE");
+    assert_eq!(after["object"], "s.t");
+    assert_eq!(after.as_object().expect("an object").len(), 3);
+    let reasons: Vec<_> = transaction
+        .rejected
+        .iter()
+        .map(|rejected| rejected.reason)
+        .collect();
+    assert_eq!(reasons, [RejectReason::NotAnObject, RejectReason::NotUtf8]);
+}
+
+#[test]
+fn a_leading_message_does_not_cover_a_command() {
+    let command =
+        br#"{"tag": "ALTER TABLE", "schema": "s", "table": "t", "object": "s.t", "command": "x"}"#;
+    let frames = [
+        wire::message(true, 0x20, "_bemi", br#"{"a": 1}"#),
+        wire::message(true, 0x21, "_bemi_ddl", command),
+        wire::message(true, 0x22, "_bemi", br#"{"b": 2, "_bemi": {"lead": true}}"#),
+        wire::insert(TABLE, &[t("1"), t("a")]),
+    ];
+    let transaction = transaction(&mut stitcher(), frames);
+    let contexts: Vec<_> = transaction
+        .changes
+        .iter()
+        .map(|change| change.context.as_str())
+        .collect();
+    assert_eq!(contexts, [r#"{"a":1}"#, r#"{"b":2}"#]);
+}

@@ -9,6 +9,8 @@
 mod access;
 mod bad_input;
 mod changes;
+mod ddl;
+mod follow;
 mod large;
 mod life;
 mod lost;
@@ -22,3 +24,4 @@ mod setup;
 mod shapes;
 mod storm;
 mod support;
+mod tables;

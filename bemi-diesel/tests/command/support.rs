@@ -119,11 +119,21 @@ impl Shop {
     }
 
     pub(crate) fn bemi(&self, arguments: &[&str]) -> Outcome {
+        let (source, destination) = (self.database.url(), self.trail().url());
+        self.bemi_at(source, destination, arguments)
+    }
+
+    /// The command as the role that `url` names, on this database.
+    pub(crate) fn bemi_as(&self, url: &str, arguments: &[&str]) -> Outcome {
+        self.bemi_at(url, url, arguments)
+    }
+
+    fn bemi_at(&self, source: &str, destination: &str, arguments: &[&str]) -> Outcome {
         let connection = [
             "--database-url",
-            self.database.url(),
+            source,
             "--destination-url",
-            self.trail().url(),
+            destination,
             "--slot",
             self.slot(),
         ];

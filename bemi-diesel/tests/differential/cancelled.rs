@@ -77,6 +77,9 @@ macro_rules! run {
                 insert(one).execute(c).await.expect("a row");
                 let _book: Book = insert(other).get_result(c).await.expect("a row");
             }
+            c.transaction(async |c| insert("5").execute(c).await)
+                .await
+                .expect("a row");
             match $dropped {
                 Dropped::Unpolled => drop(insert("a").execute(c)),
                 Dropped::Insert => drop_when_blocked(&mut world, insert("a").execute(c)).await,

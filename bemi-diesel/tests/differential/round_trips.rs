@@ -151,3 +151,10 @@ fn the_count_is_right() {
     let counted = count(&[Step::Find(2), Step::Update { id: 2, pages: 1 }], 2);
     assert_eq!(counted.plain_async[1], [1, 2]);
 }
+
+#[test]
+fn the_first_write_of_a_connection_adds_none() {
+    let counted = count(&[Step::Insert(book("a"))], 1);
+    assert_eq!(counted.bemi, counted.plain);
+    assert_eq!(counted.bemi_async, counted.plain_async);
+}

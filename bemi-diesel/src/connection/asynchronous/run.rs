@@ -144,7 +144,9 @@ impl AsyncBemiConnection {
             let mut hidden = hidden;
             let mut first = None;
             if let Some(again) = again {
-                // A statement is planned when it is sent and carried out when its first row is read.
+                // A statement is planned when it is sent and carried out when its first row is read. Where
+                // there is none, the driver's stream must not be asked again.
+                result = result.map(|rows| rows.fuse().boxed());
                 if let Ok(rows) = &mut result {
                     first = rows.next().await;
                 }
@@ -154,7 +156,9 @@ impl AsyncBemiConnection {
                 };
                 if let Some(suspicion) = error.and_then(|error| suspicion(error, &step.statement)) {
                     let mut inner = &self.inner;
-                    result = AsyncConnectionCore::load(&mut inner, again.query()).await;
+                    result = AsyncConnectionCore::load(&mut inner, again.query())
+                        .await
+                        .map(|rows| rows.fuse().boxed());
                     first = match &mut result {
                         Ok(rows) => rows.next().await,
                         Err(_) => None,
