@@ -149,6 +149,15 @@ pub(crate) fn facts(moment: &Moment) -> String {
         "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
          AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn <= {last}"
     );
+    // A partitioned table whose own name is in the trail: it is published for its partitions.
+    let whole = |table: &str, schema: &str| {
+        format!(
+            "{table}.relkind = 'p' AND EXISTS (SELECT FROM public._bemi_coverage cov \
+             WHERE cov.source = {source} AND cov.database = {database} \
+             AND cov.schema = {schema}.nspname AND cov.\"table\" = {table}.relname)"
+        )
+    };
+    let (whole_top, whole_part) = (whole("c", "n"), whole("pc", "pn"));
     format!(
         "SELECT json_build_object('relation', json_build_object(\
             'schema', n.nspname, 'name', c.relname, 'visible', pg_catalog.pg_table_is_visible(c.oid), 'kind', c.relkind, \
@@ -160,10 +169,14 @@ pub(crate) fn facts(moment: &Moment) -> String {
                       LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) END, \
             'parts', coalesce((\
-                WITH RECURSIVE below (oid) AS (SELECT c.oid UNION SELECT inhrelid FROM below JOIN pg_catalog.pg_inherits ON inhparent = below.oid) \
+                WITH RECURSIVE below (oid, whole) AS (SELECT c.oid, {whole_top} UNION \
+                    SELECT pc.oid, {whole_part} FROM below JOIN pg_catalog.pg_inherits ON inhparent = below.oid AND NOT whole \
+                    JOIN pg_catalog.pg_class pc ON pc.oid = inhrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace) \
                 SELECT json_agg(json_build_object('schema', part.schema, 'name', part.name, \
                     'from_lsn', cov.from_lsn, 'since_lsn', cov.since_lsn, 'since', cov.since, \
                     'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
+                                  AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r \
+                                                  WHERE r.prrelid = part.oid AND to_jsonb(r) ->> 'prqual' <> '') \
                                   ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
                     'keyless', (SELECT ch.commit_lsn {changes} AND ch.primary_key IS NULL \
                                 AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
@@ -172,7 +185,7 @@ pub(crate) fn facts(moment: &Moment) -> String {
                                 WHERE a.attrelid = part.oid AND a.atthasmissing AND NOT a.attisdropped))) \
                 FROM (SELECT pc.oid, pn.nspname::text COLLATE \"default\" AS schema, pc.relname::text COLLATE \"default\" AS name \
                       FROM below JOIN pg_catalog.pg_class pc ON pc.oid = below.oid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace \
-                      WHERE pc.relkind = 'r') part \
+                      WHERE pc.relkind = 'r' OR whole) part \
                 LEFT JOIN public._bemi_coverage cov ON cov.source = {source} AND cov.database = {database} \
                     AND cov.schema = part.schema AND cov.\"table\" = part.name), '[]'::json)))::text AS fact \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \

@@ -127,14 +127,18 @@ impl<'a> Plan<'a> {
     async fn cover(&self, source: &Connection, destination: &Connection) -> Result<(), Error> {
         let doing = "looking for rows";
         let now = "SELECT pg_current_wal_insert_lsn(), clock_timestamp()";
-        let row = source.answer(doing, source.client.query_one(now, &[])).await?;
+        let row = source
+            .answer(doing, source.client.query_one(now, &[]))
+            .await?;
         let (lsn, at) = (Lsn::new(row.get::<_, PgLsn>(0).into()), row.get(1));
         for table in self.publishing.altered() {
             let waited = self.slot.is_none() || !table.is_identified();
             let mut empty = waited && table.condition.is_none();
             if empty {
                 let sql = format!("SELECT NOT EXISTS (SELECT FROM {})", table.quoted());
-                let row = source.answer(doing, source.client.query_one(&sql, &[])).await?;
+                let row = source
+                    .answer(doing, source.client.query_one(&sql, &[]))
+                    .await?;
                 empty = row.get(0);
             }
             if empty {

@@ -358,7 +358,8 @@ impl Publishing {
     pub(super) fn altered(&self) -> impl Iterator<Item = &Table> {
         let existing = self.publication.as_ref();
         let existing = existing.map(|publication| publication.via_partition_root);
-        let moved = matches!((existing, self.via_partition_root), (Some(is), Some(shall)) if is != shall);
+        let moved =
+            matches!((existing, self.via_partition_root), (Some(is), Some(shall)) if is != shall);
         let units = self.units.iter().filter(|unit| unit.is_altered());
         let parts = self.selected.tables.iter();
         let parts = parts.filter(move |table| moved && !table.ancestors.is_empty());
