@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::{PgLsn, ToSql};
 
+use super::encoding::is_untranslatable;
 use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_literal};
 use crate::postgres::Connection;
@@ -245,9 +246,7 @@ pub(crate) async fn cover(
         &lsn.as_i64(),
         &at,
     ];
-    let noting = destination.client.execute(&sql, &binds).await;
-    noting.map_err(|error| destination.error("noting what the trail covers", &error))?;
-    Ok(())
+    note(destination, &sql, &binds).await
 }
 
 /// Notes that the changes of the table `schema`.`name` do not tell all of its rows any more.
@@ -261,9 +260,21 @@ pub(crate) async fn uncover(
     );
     let binds: [&(dyn ToSql + Sync); 4] =
         [&server.system_identifier, &server.database, &schema, &name];
-    let forgetting = destination.client.execute(&sql, &binds).await;
-    forgetting.map_err(|error| destination.error("noting what the trail covers", &error))?;
-    Ok(())
+    note(destination, &sql, &binds).await
+}
+
+/// A table whose name the destination cannot hold is not covered there.
+async fn note(
+    destination: &Connection,
+    sql: &str,
+    binds: &[&(dyn ToSql + Sync)],
+) -> Result<(), Error> {
+    let noting = destination.client.execute(sql, binds).await;
+    let noted = noting.map_err(|error| destination.error("noting what the trail covers", &error));
+    match noted {
+        Err(error) if !is_untranslatable(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Forgets the progress of a source; whether there was one.
