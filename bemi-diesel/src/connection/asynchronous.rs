@@ -1,7 +1,7 @@
 //! The wrapped `AsyncPgConnection`.
 
-mod again;
 mod as_of;
+mod collected;
 mod dsl;
 mod run;
 mod transaction_builder;
