@@ -1,6 +1,6 @@
 //! The wrapped `AsyncPgConnection`.
 
-mod again;
+mod collected;
 mod dsl;
 mod run;
 mod transaction_builder;

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::context::{Lead, PREFIX, message};
+use crate::context::{Lead, PREFIX, message, sql_member};
 
 /// The name of the function, to recognise it in what the server says.
 pub(super) const FUNCTION: &str = "pg_logical_emit_message";
@@ -39,7 +39,7 @@ pub(super) enum When {
 }
 
 /// The statement that writes a message of its own, with `members` as its context (`None`: the empty
-/// one, which ends an earlier one) and `text` as its `"SQL"`.
+/// one, which ends an earlier one) and the [`text`] of a statement.
 pub(super) fn select(members: Option<&str>, text: Option<&str>, when: When) -> String {
     let message = literal(&message(members.unwrap_or_default(), text, Lead::None));
     let condition = match when {
@@ -62,14 +62,14 @@ pub(super) fn literal(text: &str) -> String {
     }
 }
 
-/// `sql` as it stands in a message: at most [`MAX_TEXT_BYTES`] of it, `…` for the rest.
+/// `sql` as a member of a message: at most [`MAX_TEXT_BYTES`] of it, `…` for the rest.
 pub(super) fn text(sql: &str) -> Arc<str> {
     if sql.len() <= MAX_TEXT_BYTES {
-        return sql.into();
+        return sql_member(sql).into();
     }
     let mut cut = sql[..sql.floor_char_boundary(MAX_TEXT_BYTES)].to_owned();
     cut.push('…');
-    cut.into()
+    sql_member(&cut).into()
 }
 
 #[cfg(test)]

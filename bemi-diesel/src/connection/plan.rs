@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::emit::{self, GUARD, UNGUARD, When};
 use super::facts::Facts;
-use super::statement::{Control, Dml, Kind, Statement};
+use super::statement::{Control, Dml, Kind, Rows, Statement};
 use super::transaction::{Members, Transaction};
 use crate::context::{Lead, message};
 
@@ -34,8 +34,8 @@ pub(super) struct Tag {
     /// The number of the parameter that holds it.
     pub(super) parameter: u32,
     pub(super) form: Form,
-    /// Whether the statement is prepared under a name, although diesel would not.
-    pub(super) prepared: bool,
+    /// Whether no second row can follow, which the message would have to be kept from.
+    pub(super) one: bool,
 }
 
 /// Where the message goes.
@@ -43,7 +43,7 @@ pub(super) struct Tag {
 pub(super) enum Form {
     /// Behind the `RETURNING` that is there already.
     Column,
-    /// In a `RETURNING` of its own, in a statement that changes one row at most.
+    /// In a `RETURNING` of its own, in a statement that changes no more rows than its text has.
     Returning,
     /// Around the statement, which gives back the number of its rows in place of as many rows.
     Counted,
@@ -56,8 +56,6 @@ pub(super) struct Request {
     pub(super) enclosing: Enclosing,
     /// How many parameters are bound, where they can be more than the text uses.
     pub(super) bound: u32,
-    /// See [`Tag::prepared`].
-    pub(super) prepared: bool,
 }
 
 /// What the application wants to have back.
@@ -138,10 +136,10 @@ fn tag(
     if parameter > MAX_PARAMETERS || facts.ruled.contains(&dml.target) {
         return None;
     }
-    let (form, lead) = match (request.wanted, dml.returning, dml.single) {
+    let (form, lead) = match (request.wanted, dml.returning, dml.rows) {
         (_, true, _) => (Form::Column, Lead::Row),
-        (Wanted::Count, false, true) => (Form::Returning, Lead::Row),
-        (Wanted::Count, false, false) => (Form::Counted, Lead::None),
+        (Wanted::Count, false, Rows::One | Rows::Listed) => (Form::Returning, Lead::Row),
+        (Wanted::Count, false, Rows::Unknown) => (Form::Counted, Lead::None),
         // No rows are what the application gets, and it must stay so.
         (Wanted::Rows, false, _) => return None,
     };
@@ -149,8 +147,7 @@ fn tag(
         message: message(members, text, lead),
         parameter,
         form,
-        // A prepared statement may not change its columns, and those of a `RETURNING` can.
-        prepared: request.prepared && form != Form::Column,
+        one: dml.rows == Rows::One,
     })
 }
 

@@ -19,9 +19,10 @@ use crate::scope::SharedContext;
 const MAX_REMEMBERED: usize = 256;
 const MAX_REMEMBERED_BYTES: usize = 4096;
 
-/// Diesel never prepares an `UPDATE` under a name, nor a statement in raw SQL, as their texts may be
-/// without number. Planning such a statement costs the server more with the message than without, so
-/// one that comes again this often is prepared, and [`MAX_PREPARED`] of them.
+/// Diesel never prepares an `UPDATE` under a name, nor an `INSERT` with a field that may be `None`, nor a
+/// statement in raw SQL, as their texts may be without number. Planning such a statement costs the server more with the message than without, so
+/// one that comes again this often is prepared, and [`MAX_PREPARED`] of them. Not one with a `RETURNING`:
+/// a prepared statement may not change its columns, and a table can.
 const COMES_AGAIN: u32 = 3;
 const MAX_PREPARED: usize = 128;
 
@@ -29,7 +30,7 @@ const MAX_PREPARED: usize = 128;
 pub(super) struct Session {
     pub(super) transaction: Transaction,
     facts: Facts,
-    by_type: HashMap<TypeId, Known>,
+    by_type: HashMap<TypeId, ByType>,
     by_text: HashMap<Box<str>, Remembered>,
     /// Whether diesel prepares statements of this application under a name. Where it never does there
     /// may be a pool in between that could not bear it.
@@ -39,6 +40,14 @@ pub(super) struct Session {
 
 /// A statement, or `None` if it changes no row.
 pub(super) type Known = Option<Arc<Statement>>;
+
+/// What the type of a query tells.
+enum ByType {
+    /// All of it.
+    One(Known),
+    /// Its text depends on its values: a field that is `None` is `DEFAULT` in an `INSERT`.
+    Varies,
+}
 
 /// A statement that is known by its text.
 struct Remembered {
@@ -50,15 +59,15 @@ struct Remembered {
 /// A statement that is about to be sent.
 pub(super) struct Classified {
     pub(super) statement: Known,
-    /// See [`Tag::prepared`](super::plan::Tag::prepared).
-    pub(super) prepared: bool,
+    /// Its text, if it is to be prepared under a name although diesel would not.
+    pub(super) prepare: Option<String>,
 }
 
 impl From<Known> for Classified {
     fn from(statement: Known) -> Self {
         Self {
             statement,
-            prepared: false,
+            prepare: None,
         }
     }
 }
@@ -85,14 +94,19 @@ impl Session {
     where
         T: QueryFragment<Pg> + QueryId,
     {
-        let id = T::query_id();
+        let mut id = T::query_id();
         match id {
-            Some(id) => {
-                if let Some(known) = self.by_type.get(&id) {
-                    return known.clone().into();
+            Some(own) => match self.by_type.get(&own) {
+                Some(ByType::One(known)) => return known.clone().into(),
+                Some(ByType::Varies) => id = None,
+                None if query.is_safe_to_cache_prepared(&Pg).unwrap_or(false) => {
+                    self.prepares = true;
                 }
-                self.prepares |= query.is_safe_to_cache_prepared(&Pg).unwrap_or(false);
-            }
+                None => {
+                    self.by_type.insert(own, ByType::Varies);
+                    id = None;
+                }
+            },
             // Saves the text of a read; if the name is ever another one, only the saving is gone.
             None if type_name::<T>().starts_with("diesel::query_builder::select_statement::") => {
                 return None.into();
@@ -107,12 +121,17 @@ impl Session {
         let sql = sql.finish();
         if let Some(id) = id {
             let known = Statement::new(&sql).map(Arc::new);
-            self.by_type.insert(id, known.clone());
+            self.by_type.insert(id, ByType::One(known.clone()));
             return known.into();
         }
         if let Some(remembered) = self.by_text.get_mut(sql.as_str()) {
             remembered.seen = remembered.seen.saturating_add(1);
+            let plain = matches!(
+                remembered.known.as_deref(),
+                Some(Statement { kind: Kind::Dml(dml), .. }) if !dml.returning
+            );
             if !remembered.prepared
+                && plain
                 && self.prepares
                 && remembered.seen >= COMES_AGAIN
                 && self.prepared < MAX_PREPARED
@@ -122,7 +141,7 @@ impl Session {
             }
             return Classified {
                 statement: remembered.known.clone(),
-                prepared: remembered.prepared,
+                prepare: remembered.prepared.then_some(sql),
             };
         }
         let known = Statement::new(&sql).map(Arc::new);

@@ -13,15 +13,15 @@ use diesel::pg::{
     TransactionBuilder,
 };
 use diesel::query_builder::bind_collector::RawBytesBindCollector;
-use diesel::query_builder::{QueryFragment, QueryId};
+use diesel::query_builder::{CollectedQuery, QueryFragment, QueryId};
 use diesel::r2d2::R2D2Connection;
 use diesel::result::{ConnectionResult, Error, QueryResult};
 use diesel::sql_types::TypeMetadata;
 
 use super::count::{binds_freely, changed};
 use super::emit::UNGUARD;
-use super::plan::{Enclosing, Form, Plan, Request, Rides, Wanted};
-use super::session::{Known, Session, ambient, suspicion};
+use super::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
+use super::session::{Classified, Known, Session, ambient, suspicion};
 use super::statement;
 use super::tagged::{Counted, Tagged};
 use super::transaction::Transaction;
@@ -44,9 +44,10 @@ use super::transaction::Transaction;
 /// for the life of the connection: the application notices nothing. Only the row-by-row mode returns
 /// the first such error, as the statement is gone by then.
 ///
-/// An `UPDATE` and a statement in raw SQL that come again for the third time are prepared, up to 128 of
-/// them, where diesel prepares other statements of the application: planning them each time, as diesel
-/// has it, costs the server more with the message than without.
+/// Inside a scope an `UPDATE`, a `DELETE`, an `INSERT` with fields that may be `None` and a statement in raw
+/// SQL are prepared when they come for the third time, up to 128 of them, if diesel prepares other
+/// statements of the application: planning them each time, as diesel has it, costs the server more than
+/// the message does.
 ///
 /// A statement that may not run in a transaction (`CALL`, `DO`, DDL, a `SELECT` of a function) is sent
 /// as it is outside of one, and its rows have no context; so are such writes in the
@@ -108,38 +109,40 @@ impl BemiConnection {
     }
 
     /// Classifies `query` and decides how it is sent.
-    fn plan<T>(&mut self, query: &T, wanted: Wanted, enclosing: Enclosing) -> (Plan, Known)
+    fn plan<T>(&mut self, query: &T, wanted: Wanted, enclosing: Enclosing) -> (Plan, Classified)
     where
         T: QueryFragment<Pg> + QueryId,
     {
         self.recover();
-        let classified = self.session.statement(query);
-        let statement = classified.statement;
-        if statement.is_none() {
-            return (Plan::Forward, None);
+        let mut classified = self.session.statement(query);
+        if classified.statement.is_none() {
+            return (Plan::Forward, classified);
         }
         let members = ambient();
+        if members.is_none() {
+            classified.prepare = None;
+        }
         let bound = match members {
-            Some(_) if binds_freely::<T>() => self.bound(query),
+            // If it fails, it fails again where the query is sent.
+            Some(_) if binds_freely::<T>() => self.binds(query).map_or(0, |binds| {
+                u32::try_from(binds.binds.len()).unwrap_or(u32::MAX - 1)
+            }),
             _ => 0,
         };
         let request = Request {
             wanted,
             enclosing,
             bound,
-            prepared: classified.prepared,
         };
-        (self.session.plan(&statement, members, request), statement)
+        let plan = self.session.plan(&classified.statement, members, request);
+        (plan, classified)
     }
 
-    /// How many parameters are bound to `query`.
-    fn bound<T: QueryFragment<Pg>>(&mut self, query: &T) -> u32 {
+    /// The parameters that are bound to `query`.
+    fn binds<T: QueryFragment<Pg>>(&mut self, query: &T) -> QueryResult<RawBytesBindCollector<Pg>> {
         let mut binds = RawBytesBindCollector::<Pg>::new();
-        let collected = query.collect_binds(&mut binds, &mut self.inner, &Pg);
-        // If it fails, it fails again where the query is sent.
-        collected.map_or(0, |()| {
-            u32::try_from(binds.binds.len()).unwrap_or(u32::MAX - 1)
-        })
+        query.collect_binds(&mut binds, &mut self.inner, &Pg)?;
+        Ok(binds)
     }
 
     /// Writes the message that goes before a statement, in the transaction that is open.
@@ -200,6 +203,20 @@ impl BemiConnection {
     }
 }
 
+fn execute_tagged<T>(inner: &mut PgConnection, source: T, tag: Tag) -> QueryResult<usize>
+where
+    T: QueryFragment<Pg> + QueryId,
+{
+    match tag.form {
+        Form::Counted => {
+            let query = Counted::new(source, tag);
+            LoadConnection::<DefaultLoadingMode>::load(inner, query)
+                .and_then(|mut rows| changed(rows.next()))
+        }
+        Form::Column | Form::Returning => inner.execute_returning_count(&Tagged::new(source, tag)),
+    }
+}
+
 impl From<PgConnection> for BemiConnection {
     fn from(inner: PgConnection) -> Self {
         Self::new(inner)
@@ -249,25 +266,26 @@ impl Connection for BemiConnection {
     where
         T: QueryFragment<Pg> + QueryId,
     {
-        let (plan, statement) = self.plan(source, Wanted::Count, Enclosing::Possible);
+        let (plan, classified) = self.plan(source, Wanted::Count, Enclosing::Possible);
+        let statement = classified.statement;
+        // If it fails, it fails again where the query is sent.
+        let prepared = classified
+            .prepare
+            .and_then(|sql| Some(CollectedQuery::new(sql, true, self.binds(source).ok()?)));
+        let send = |inner: &mut PgConnection| match &prepared {
+            Some(prepared) => inner.execute_returning_count(prepared),
+            None => inner.execute_returning_count(source),
+        };
         let result = match plan {
-            Plan::Forward => self.inner.execute_returning_count(source),
-            Plan::Precede(message) => self
-                .precede(&message)
-                .and_then(|()| self.inner.execute_returning_count(source)),
+            Plan::Forward => send(&mut self.inner),
+            Plan::Precede(message) => self.precede(&message).and_then(|()| send(&mut self.inner)),
             Plan::Enclose(begin) => {
                 self.enclosed(&begin, |inner| inner.execute_returning_count(source))
             }
             Plan::Tag(tag) => {
-                let result = match tag.form {
-                    Form::Counted => {
-                        let query = Counted::new(source, tag);
-                        LoadConnection::<DefaultLoadingMode>::load(&mut self.inner, query)
-                            .and_then(|mut rows| changed(rows.next()))
-                    }
-                    Form::Column | Form::Returning => self
-                        .inner
-                        .execute_returning_count(&Tagged::new(source, tag)),
+                let result = match &prepared {
+                    Some(prepared) => execute_tagged(&mut self.inner, prepared, tag),
+                    None => execute_tagged(&mut self.inner, source, tag),
                 };
                 result.or_else(|error| {
                     self.again(error, &statement, |inner| {

@@ -153,7 +153,7 @@ fn upserts() {
         [
             "INSERT 1, context 1 lead INSERT",
             "UPDATE 1, context 1 lead INSERT",
-            "INSERT 2, context 1 - INSERT",
+            "INSERT 2, context 1 lead INSERT",
         ]
     );
 }
@@ -264,6 +264,15 @@ fn what_comes_again_is_prepared() {
             assert_eq!(write(c, 1), (Ok(1), Ok(0), Ok(vec![1])));
         }
         assert_eq!(prepared(c), 3);
+        for _ in 1..=5 {
+            let updated = c.transaction(|c| {
+                diesel::update(todos::table.filter(todos::id.gt(0)))
+                    .set(todos::title.eq("d"))
+                    .execute(c)
+            });
+            assert_eq!(updated, Ok(1));
+        }
+        assert_eq!(prepared(c), 4);
         c.batch_execute("ALTER TABLE todos ALTER title TYPE varchar; ALTER TABLE todos ADD a int")
             .expect("a column");
         assert_eq!(write(c, 1), (Ok(1), Ok(0), Ok(vec![1])));
@@ -490,4 +499,45 @@ fn batches() {
             "DELETE 1",
         ]
     );
+}
+
+#[test]
+fn a_field_that_may_be_none_comes_and_goes() {
+    /// With `None` its text is another one, although its type is the same.
+    #[derive(Insertable)]
+    #[diesel(table_name = todos)]
+    struct Optional {
+        id: i32,
+        title: Option<&'static str>,
+    }
+    let database = Database::new();
+    database
+        .plain()
+        .batch_execute("ALTER TABLE todos ALTER title SET DEFAULT 'none'")
+        .expect("a default");
+    let c = &mut database.wrapped();
+    let titles = [None, Some("a")].into_iter().cycle();
+    with(1, || {
+        // Diesel prepares something here, so what comes again is prepared as well.
+        let read: QueryResult<Vec<i32>> = todos::table.select(todos::id).load(c);
+        assert_eq!(read, Ok(vec![]));
+        for (id, title) in (1..=12).zip(titles.clone()) {
+            let inserted = diesel::insert_into(todos::table)
+                .values(Optional { id, title })
+                .execute(c);
+            assert_eq!(inserted, Ok(1));
+        }
+    });
+    let expected: Vec<(i32, String)> = (1..=12)
+        .zip(titles.map(|title| title.unwrap_or("none").to_owned()))
+        .collect();
+    let stored = todos::table
+        .select((todos::id, todos::title))
+        .order(todos::id)
+        .load(&mut database.plain());
+    assert_eq!(stored, Ok(expected));
+    let log: Vec<String> = (1..=12)
+        .map(|id| format!("INSERT {id}, context 1 lead INSERT"))
+        .collect();
+    assert_eq!(database.log(), log);
 }

@@ -225,6 +225,6 @@ fn several_rows_in_one_statement() {
     });
     assert_eq!(
         database.log(),
-        ["INSERT 1, INSERT 2, INSERT 3, context 1 - INSERT"]
+        ["INSERT 1, context 1 lead INSERT, INSERT 2, INSERT 3"]
     );
 }

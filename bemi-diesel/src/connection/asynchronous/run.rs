@@ -16,7 +16,7 @@ use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 
-use super::again::Again;
+use super::collected::Collected;
 use super::{AsyncBemiConnection, InnerRow};
 use crate::connection::count::changed;
 use crate::connection::emit::UNGUARD;
@@ -43,8 +43,10 @@ struct Step {
     statement: Known,
     /// Whether the transaction around an earlier statement must be ended first.
     abandoned: bool,
+    /// The statement as one to be prepared under a name, although diesel would not.
+    prepared: Option<Collected>,
     /// The statement without its tag.
-    again: Option<Again>,
+    again: Option<Collected>,
 }
 
 impl AsyncBemiConnection {
@@ -56,21 +58,14 @@ impl AsyncBemiConnection {
     where
         T: QueryFragment<Pg> + QueryId,
     {
-        let (step, tag) = self.step(&query, Wanted::Count, enclosing);
+        let (mut step, tag) = self.step(&query, Wanted::Count, enclosing);
         let mut inner = &self.inner;
-        let sent = match tag {
-            None => inner.execute_returning_count(query),
-            Some(tag) if tag.form == Form::Counted => {
-                let sent = AsyncConnectionCore::load(&mut inner, Counted::new(query, tag));
-                async {
-                    let mut rows = sent.await?;
-                    let count = changed(rows.next().await)?;
-                    // What fails when the transaction ends, as deferred constraints do, comes behind it.
-                    rows.try_next().await.map(|_| count)
-                }
-                .boxed()
-            }
-            Some(tag) => inner.execute_returning_count(Tagged::new(query, tag)),
+        let prepared = step.as_mut().and_then(|step| step.prepared.take());
+        let sent = match (tag, prepared) {
+            (None, None) => inner.execute_returning_count(query),
+            (None, Some(prepared)) => inner.execute_returning_count(prepared.query(true)),
+            (Some(tag), None) => execute_tagged(inner, query, tag),
+            (Some(tag), Some(prepared)) => execute_tagged(inner, prepared.query(true), tag),
         };
         let Some(mut step) = step else {
             return sent;
@@ -82,7 +77,7 @@ impl AsyncBemiConnection {
                 && let Some(suspicion) = suspicion(error, &step.statement)
             {
                 let mut inner = &self.inner;
-                result = inner.execute_returning_count(again.query()).await;
+                result = inner.execute_returning_count(again.query(false)).await;
                 self.session()
                     .confirm(suspicion, &step.statement, result.is_ok());
             }
@@ -134,7 +129,7 @@ impl AsyncBemiConnection {
                 };
                 if let Some(suspicion) = error.and_then(|error| suspicion(error, &step.statement)) {
                     let mut inner = &self.inner;
-                    result = AsyncConnectionCore::load(&mut inner, again.query())
+                    result = AsyncConnectionCore::load(&mut inner, again.query(false))
                         .await
                         .map(|rows| rows.fuse().boxed());
                     first = match &mut result {
@@ -189,15 +184,16 @@ impl AsyncBemiConnection {
             session.transaction = Transaction::Autocommit;
         }
         let members = statement.as_ref().and_then(|_| ambient());
-        let again = match members {
-            Some(_) if session.may_tag(&statement) => Again::new(query),
-            _ => None,
+        let collected = || {
+            let statement = statement.as_ref().filter(|_| members.is_some())?;
+            Collected::new(&statement.sql, query)
         };
+        let again = session.may_tag(&statement).then(collected).flatten();
+        let prepared = classified.prepare.and_then(|_| collected());
         let request = Request {
             wanted,
             enclosing,
-            bound: again.as_ref().map_or(0, Again::bound),
-            prepared: classified.prepared,
+            bound: again.as_ref().map_or(0, Collected::bound),
         };
         let plan = session.plan(&statement, members, request);
         if abandoned {
@@ -213,6 +209,7 @@ impl AsyncBemiConnection {
             around,
             statement,
             abandoned,
+            prepared,
             again: again.filter(|_| tag.is_some()),
         };
         (Some(step), tag)
@@ -305,6 +302,27 @@ impl AsyncBemiConnection {
     async fn send(&self, sql: &str) -> QueryResult<()> {
         (&self.inner).batch_execute(sql).await
     }
+}
+
+fn execute_tagged<T>(
+    mut inner: &AsyncPgConnection,
+    query: T,
+    tag: Tag,
+) -> BoxFuture<'_, QueryResult<usize>>
+where
+    T: QueryFragment<Pg> + QueryId,
+{
+    if tag.form != Form::Counted {
+        return inner.execute_returning_count(Tagged::new(query, tag));
+    }
+    let sent = AsyncConnectionCore::load(&mut inner, Counted::new(query, tag));
+    async {
+        let mut rows = sent.await?;
+        let count = changed(rows.next().await)?;
+        // What fails when the transaction ends, as deferred constraints do, comes behind it.
+        rows.try_next().await.map(|_| count)
+    }
+    .boxed()
 }
 
 /// The rows of a result while it arrives.

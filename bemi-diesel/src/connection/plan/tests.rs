@@ -15,7 +15,6 @@ fn request(wanted: Wanted, enclosing: Enclosing) -> Request {
         wanted,
         enclosing,
         bound: 0,
-        prepared: true,
     }
 }
 
@@ -51,7 +50,7 @@ fn planned(sql: &str, transaction: &mut Transaction) -> Plan {
 fn enclosed(sql: &str) -> Plan {
     Plan::Enclose(format!(
         "BEGIN;{}",
-        emit::select(Some(A), Some(sql), When::Always)
+        emit::select(Some(A), Some(&emit::text(sql)), When::Always)
     ))
 }
 
@@ -63,10 +62,10 @@ fn autocommit() {
             Form::Column | Form::Returning => Lead::Row,
         };
         Plan::Tag(Tag {
-            message: message(A, Some(sql), lead),
+            message: message(A, Some(&emit::text(sql)), lead),
             parameter,
             form,
-            prepared: form != Form::Column,
+            one: sql.starts_with("INSERT"),
         })
     };
     for (sql, expected) in [
@@ -181,7 +180,11 @@ fn in_a_transaction_the_message_rides_on_its_end() {
     ] {
         let mut transaction = open();
         assert_eq!(planned(sql, &mut transaction), Plan::Forward);
-        let ride = Plan::Precede(guarded(&emit::select(Some(A), Some(sql), When::Wrote)));
+        let ride = Plan::Precede(guarded(&emit::select(
+            Some(A),
+            Some(&emit::text(sql)),
+            When::Wrote,
+        )));
         for end in ["COMMIT", "COMMIT AND CHAIN", "PREPARE TRANSACTION 'x'"] {
             assert_eq!(planned(end, &mut transaction), ride, "{end}");
         }
@@ -212,7 +215,8 @@ fn batches_that_only_write_get_one_more_statement() {
         ("DELETE FROM t -- all", Some("DELETE FROM t -- all")),
         ("DELETE FROM t; SELECT 1; TRUNCATE s;", None),
     ] {
-        let message = emit::select(Some(A), text, When::Wrote);
+        let text = text.map(emit::text);
+        let message = emit::select(Some(A), text.as_deref(), When::Wrote);
         assert_eq!(
             batch(sql, &mut Transaction::Autocommit),
             BatchPlan {
@@ -239,7 +243,7 @@ fn batches_in_a_transaction() {
     let mut transaction = open();
     let sql = "DELETE FROM t";
     assert_eq!(batch(sql, &mut transaction), untouched(sql));
-    let message = guarded(&emit::select(Some(A), Some(sql), When::Wrote));
+    let message = guarded(&emit::select(Some(A), Some(&emit::text(sql)), When::Wrote));
     assert_eq!(
         batch("COMMIT", &mut transaction),
         BatchPlan {

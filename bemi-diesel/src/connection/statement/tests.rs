@@ -7,7 +7,7 @@ fn kind_of(sql: &str) -> Kind {
 fn dml(target: &str, returning: bool, parameters: u32) -> Kind {
     Kind::Dml(Dml {
         returning,
-        single: false,
+        rows: Rows::Unknown,
         parameters,
         target: target.to_owned(),
     })
@@ -15,11 +15,17 @@ fn dml(target: &str, returning: bool, parameters: u32) -> Kind {
 
 /// One that inserts one row.
 fn single(kind: Kind) -> Kind {
+    with_rows(Rows::One, kind)
+}
+
+/// One that inserts the rows that are in its text.
+fn listed(kind: Kind) -> Kind {
+    with_rows(Rows::Listed, kind)
+}
+
+fn with_rows(rows: Rows, kind: Kind) -> Kind {
     match kind {
-        Kind::Dml(dml) => Kind::Dml(Dml {
-            single: true,
-            ..dml
-        }),
+        Kind::Dml(dml) => Kind::Dml(Dml { rows, ..dml }),
         kind => kind,
     }
 }
@@ -64,7 +70,15 @@ fn statements_that_can_carry_the_message() {
         ),
         (
             "INSERT INTO t (a, b) VALUES ($1, (2)), ($2, 3)",
-            dml("t", false, 2),
+            listed(dml("t", false, 2)),
+        ),
+        (
+            "INSERT INTO t VALUES ($1) UNION ALL TABLE s",
+            dml("t", false, 1),
+        ),
+        (
+            "INSERT INTO t SELECT a AS values FROM s",
+            dml("t", false, 0),
         ),
         (
             "WITH x AS (VALUES (1), (2)) INSERT INTO t SELECT * FROM x",
@@ -190,4 +204,49 @@ fn batches() {
             Kind::Control(Control::Commit),
         ]
     );
+}
+
+#[test]
+fn many_rows_are_not_looked_at_one_by_one() {
+    let rows = |row: &dyn Fn(usize) -> String| {
+        let rows: Vec<String> = (0..1000).map(row).collect();
+        format!(r#"INSERT INTO "t" ("a", "b") VALUES {}"#, rows.join(", "))
+    };
+    let plain = rows(&|n| format!("(${}, ${})", 2 * n + 1, 2 * n + 2));
+    let falling = rows(&|n| format!("(DEFAULT, ${})", 1000 - n));
+    for (sql, returning, parameters) in [
+        (plain.clone(), false, 2000),
+        (falling.clone(), false, 1000),
+        (rows(&|_| "(DEFAULT, DEFAULT)".to_owned()), false, 0),
+        (
+            format!("{plain} ON CONFLICT DO NOTHING RETURNING a"),
+            true,
+            2000,
+        ),
+        (
+            format!("{plain} ON CONFLICT (a) DO UPDATE SET b = $2001"),
+            false,
+            2001,
+        ),
+    ] {
+        assert!(without_rows(&sql).is_some_and(|short| short.len() < 150));
+        assert_eq!(kind_of(&sql), listed(dml("t", returning, parameters)));
+    }
+    // Then nothing can be appended.
+    assert_eq!(kind_of(&format!("{plain};")), Kind::Write);
+    for row in [
+        "($$), ($$)",
+        "($A$), ($A$)",
+        "('a')",
+        "($1::text)",
+        "(f($1))",
+    ] {
+        let sql = rows(&|_| row.to_owned());
+        assert_eq!(kind_of(&sql), kinds_in_full(&sql), "{row}");
+    }
+}
+
+/// The same with the rows left in, as nothing is left out of a text that starts otherwise.
+fn kinds_in_full(sql: &str) -> Kind {
+    kind_of(&format!(" {sql}"))
 }

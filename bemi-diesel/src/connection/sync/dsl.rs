@@ -39,16 +39,12 @@ where
 
     fn execute(self, connection: &mut BemiConnection) -> Result<usize, Self::Error> {
         connection.recover();
-        let statement = Some(Arc::new(Statement {
-            kind: Kind::Write,
-            // Diesel builds it where only `PgConnection` can see it.
-            text: None,
-        }));
+        // Diesel builds its text where only `PgConnection` can see it.
+        let statement = Some(Arc::new(Statement::without_text(Kind::Write)));
         let request = Request {
             wanted: Wanted::Count,
             enclosing: Enclosing::Possible,
             bound: 0,
-            prepared: false,
         };
         let result = match connection.session.plan(&statement, ambient(), request) {
             Plan::Enclose(begin) => connection.enclosed(&begin, |inner| self.execute(inner)),

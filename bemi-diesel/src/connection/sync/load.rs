@@ -57,7 +57,8 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
         T: Query + QueryFragment<Pg> + QueryId + 'query,
         Pg: QueryMetadata<T::SqlType>,
     {
-        let (plan, statement) = self.plan(&source, Wanted::Rows, Enclosing::Possible);
+        let (plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Possible);
+        let statement = classified.statement;
         let result = match plan {
             Plan::Forward => whole(&mut self.inner, source),
             Plan::Precede(message) => self
@@ -125,7 +126,8 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
         T: Query + QueryFragment<Pg> + QueryId + 'query,
         Pg: QueryMetadata<T::SqlType>,
     {
-        let (mut plan, statement) = self.plan(&source, Wanted::Rows, Enclosing::Impossible);
+        let (mut plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Impossible);
+        let statement = classified.statement;
         if let Plan::Precede(message) = plan {
             self.precede(&message)
                 .inspect_err(|error| self.session.finish(&statement, Some(error)))?;

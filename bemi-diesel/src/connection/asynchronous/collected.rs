@@ -1,26 +1,26 @@
-//! A query that can be sent a second time.
+//! A query that has been taken apart, so that it can be sent a second time, or prepared.
 
-use diesel::pg::{Pg, PgMetadataLookup, PgQueryBuilder, PgTypeMetadata};
+use std::sync::Arc;
+
+use diesel::pg::{Pg, PgMetadataLookup, PgTypeMetadata};
 use diesel::query_builder::bind_collector::RawBytesBindCollector;
-use diesel::query_builder::{CollectedQuery, QueryBuilder, QueryFragment};
+use diesel::query_builder::{CollectedQuery, QueryFragment};
 
 /// The text and the parameters of a query, which itself need not be `Send` and is gone once it is sent.
-pub(super) struct Again {
-    sql: String,
+pub(super) struct Collected {
+    sql: Arc<str>,
     binds: RawBytesBindCollector<Pg>,
 }
 
-impl Again {
+impl Collected {
     /// `None` if a parameter is of a type that only the server knows, as the number of such a type is
     /// found out on the way.
-    pub(super) fn new<T: QueryFragment<Pg>>(query: &T) -> Option<Self> {
-        let mut sql = PgQueryBuilder::default();
-        query.to_sql(&mut sql, &Pg).ok()?;
+    pub(super) fn new<T: QueryFragment<Pg>>(sql: &Arc<str>, query: &T) -> Option<Self> {
         let mut binds = RawBytesBindCollector::<Pg>::new();
         let mut lookup = BuiltIn { only: true };
         query.collect_binds(&mut binds, &mut lookup, &Pg).ok()?;
         lookup.only.then(|| Self {
-            sql: sql.finish(),
+            sql: Arc::clone(sql),
             binds,
         })
     }
@@ -30,8 +30,9 @@ impl Again {
         u32::try_from(self.binds.binds.len()).unwrap_or(u32::MAX - 1)
     }
 
-    pub(super) fn query(self) -> CollectedQuery<RawBytesBindCollector<Pg>> {
-        CollectedQuery::new(self.sql, false, self.binds)
+    /// The query, to be `prepared` under a name or not.
+    pub(super) fn query(self, prepared: bool) -> CollectedQuery<RawBytesBindCollector<Pg>> {
+        CollectedQuery::new(self.sql.as_ref().to_owned(), prepared, self.binds)
     }
 }
 
