@@ -235,6 +235,12 @@ impl Capture {
         }
     }
 
+    #[allow(dead_code, reason = "only one of the test programs forgets")]
+    /// Forgets what has been said so far.
+    pub(crate) fn forget(&self) {
+        self.lines.try_iter().for_each(drop);
+    }
+
     /// Everything on standard error that is not [heard](Self::says) yet, once it has ended.
     pub(crate) fn last_words(&mut self) -> (i32, String) {
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
