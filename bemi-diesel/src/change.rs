@@ -1,5 +1,7 @@
 //! One row of the audit trail.
 
+mod diff;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::diff::Difference;
 use crate::{JsonObject, Lsn, Xid};
 
 /// One change of one row, as the table `changes` holds it.
@@ -41,6 +44,8 @@ pub struct Change {
     /// The row's primary key as text: one column gives its text, several give a JSON array of texts
     /// in the key's order, and a table without primary key gives `None`.
     pub primary_key: Option<String>,
+    /// The key that the row had before, in the same form, where an `UPDATE` changed it.
+    pub previous_key: Option<String>,
     /// What happened to the row.
     pub operation: Operation,
     /// The whole row before the change; `{}` where there was none.
@@ -70,6 +75,15 @@ pub struct Change {
 }
 
 impl Change {
+    /// What the rows and the context take in memory, in bytes.
+    #[cfg(feature = "capture")]
+    pub(crate) fn size(&self) -> usize {
+        [&self.before, &self.after, &self.context]
+            .into_iter()
+            .map(|json| json.as_str().len())
+            .sum()
+    }
+
     /// The identifier of the change `(source, commit_lsn, ordinal)`.
     ///
     /// A UUIDv7 ([RFC 9562, section 5.7]): 48 bits of milliseconds, 12 bits of the fraction below
@@ -127,19 +141,24 @@ pub enum Operation {
     Truncate,
     /// It was there when tracking began.
     Snapshot,
+    /// Its table was made, altered or dropped; the change has no row, and `after` holds the `command`, its
+    /// `tag` and the `object`.
+    Ddl,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Create,
         Self::Update,
         Self::Delete,
         Self::Truncate,
         Self::Snapshot,
+        Self::Ddl,
     ];
 
-    /// The text in the column `operation`: `CREATE`, `UPDATE`, `DELETE`, `TRUNCATE` or `SNAPSHOT`.
+    /// The text in the column `operation`: `CREATE`, `UPDATE`, `DELETE`, `TRUNCATE`, `SNAPSHOT` or
+    /// `DDL`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -148,6 +167,7 @@ impl Operation {
             Self::Delete => "DELETE",
             Self::Truncate => "TRUNCATE",
             Self::Snapshot => "SNAPSHOT",
+            Self::Ddl => "DDL",
         }
     }
 }
@@ -164,7 +184,7 @@ pub struct ParseOperationError;
 
 impl fmt::Display for ParseOperationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an operation: expected CREATE, UPDATE, DELETE, TRUNCATE or SNAPSHOT")
+        f.write_str("not an operation: expected CREATE, UPDATE, DELETE, TRUNCATE, SNAPSHOT or DDL")
     }
 }
 

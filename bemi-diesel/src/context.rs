@@ -22,7 +22,7 @@ pub use redaction::{REDACTED, Redaction};
 #[cfg(any(feature = "sync", feature = "async", feature = "capture", test))]
 pub(crate) use wire::Lead;
 #[cfg(any(feature = "sync", feature = "async", test))]
-pub(crate) use wire::message;
+pub(crate) use wire::{message, sql_member};
 
 /// The prefix of the logical messages that carry a context.
 pub const PREFIX: &str = "_bemi";

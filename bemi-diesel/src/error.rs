@@ -69,12 +69,29 @@ pub enum ErrorKind {
         /// Names of tables that do exist.
         known: Vec<String>,
     },
+    /// What was asked for has no log to track.
+    Untrackable {
+        /// Each with what it is, such as `public.totals is a view`.
+        tables: Vec<String>,
+    },
+    /// The server refuses a row condition, or is too old for one.
+    RowCondition {
+        /// The table, quoted.
+        table: String,
+        /// What the server said, or its version.
+        problem: String,
+    },
     /// The role does not own tables that are to be tracked.
     NotOwner {
         /// The role's name.
         role: String,
         /// The tables, quoted.
         tables: Vec<String>,
+    },
+    /// The role may not make the event trigger that recording commands takes.
+    EventTriggerPermission {
+        /// The role's name.
+        role: String,
     },
     /// A table has a name that bemi needs, and is not bemi's.
     NameTaken {
@@ -107,7 +124,8 @@ pub enum ErrorKind {
         /// Everything before this is stored.
         stored: Lsn,
     },
-    /// Changes were made while there was no publication: they cannot be read from the slot any more.
+    /// The publication is gone, or is another one than the stored changes were read through: what was
+    /// committed while there was none cannot be read from the slot any more.
     PublicationLost {
         /// The publication's name.
         publication: String,
@@ -277,6 +295,7 @@ impl Error {
     }
 
     /// The one place that says what happens after an error.
+    #[expect(clippy::too_many_lines, reason = "a table with a line for each error")]
     fn policy(&self) -> (Retry, Option<Cow<'static, str>>) {
         use ErrorKind as K;
         let say = |hint: String| Some(Cow::Owned(hint));
@@ -315,6 +334,17 @@ impl Error {
                 (Retry::Never, Some("this database has no table yet".into()))
             }
             K::UnknownTables { known, .. } => (Retry::Never, say(format!("this database has {}", known.join(", ")))),
+            K::Untrackable { .. } => (
+                Retry::Never,
+                Some("name the tables that hold the rows; an unlogged table can be tracked after `ALTER TABLE … SET LOGGED`".into()),
+            ),
+            K::RowCondition { .. } => (
+                Retry::Never,
+                Some(
+                    "a row condition is an SQL expression of the table's columns, constants and immutable built-in                      functions, from PostgreSQL 15 on: see WHERE in the manual's page on CREATE PUBLICATION"
+                        .into(),
+                ),
+            ),
             K::NotOwner { role, tables } => (
                 Retry::Never,
                 say(format!(
@@ -325,6 +355,10 @@ impl Error {
                         .collect::<Vec<_>>()
                         .join("; ")
                 )),
+            ),
+            K::EventTriggerPermission { .. } => (
+                Retry::Never,
+                Some("let a superuser run this setup: recording commands takes an event trigger".into()),
             ),
             K::NameTaken { table } => {
                 (Retry::Never, say(format!("rename it (`ALTER TABLE {table} RENAME TO …`), or store the changes in another database")))
@@ -433,12 +467,21 @@ impl fmt::Display for Error {
                 plural(tables.len(), "table", "tables"),
                 tables.join(", ")
             ),
+            K::Untrackable { tables } => {
+                write!(f, "there is no log to track: {}", tables.join(", "))
+            }
+            K::RowCondition { table, problem } => {
+                write!(f, "the row condition of {table}: {problem}")
+            }
             K::NotOwner { role, tables } => write!(
                 f,
                 "the role {role:?} does not own the {} {}",
                 plural(tables.len(), "table", "tables"),
                 tables.join(", ")
             ),
+            K::EventTriggerPermission { role } => {
+                write!(f, "the role {role:?} may not create event triggers")
+            }
             K::NameTaken { table } => write!(f, "there is a table {table} that is not bemi's"),
             K::NotSetUp { missing } => write!(f, "{missing} does not exist"),
             K::SlotInUse {
@@ -458,7 +501,7 @@ impl fmt::Display for Error {
             ),
             K::PublicationLost { publication } => write!(
                 f,
-                "changes were made while there was no publication {publication:?}: they cannot be read"
+                "the publication {publication:?} was dropped: changes made while there was none cannot be read"
             ),
             K::OtherSlot { stored } => {
                 write!(
@@ -500,4 +543,14 @@ fn plural(count: usize, one: &'static str, many: &'static str) -> &'static str {
 /// `name` as SQL writes an identifier, always in quotes.
 pub(crate) fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `text` as SQL writes a string, whatever `standard_conforming_strings` says.
+pub(crate) fn quote_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
 }

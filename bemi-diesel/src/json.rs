@@ -1,6 +1,7 @@
 //! JSON objects kept as the text they came in, so that numbers keep every digit.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use serde::de::{DeserializeOwned, MapAccess};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -9,7 +10,8 @@ use serde_json::value::RawValue;
 /// The text of one JSON object: a row's columns, or a context.
 ///
 /// It is kept as text because [`serde_json::Value`] rounds numbers to 64 bits, and an audit trail
-/// must not. Equality is that of the text. `Debug` shows the length and hides the content.
+/// must not. Equality is that of the text. `Debug` shows the length and hides the content. A clone shares the
+/// text.
 ///
 /// ```
 /// use bemi_diesel::JsonObject;
@@ -25,13 +27,14 @@ use serde_json::value::RawValue;
     any(feature = "sync", feature = "async"),
     derive(diesel::deserialize::FromSqlRow)
 )]
-pub struct JsonObject(Box<str>);
+pub struct JsonObject(Arc<str>);
 
 impl JsonObject {
     /// The object without members, `{}`.
     #[must_use]
     pub fn empty() -> Self {
-        Self("{}".into())
+        static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| "{}".into());
+        Self(Arc::clone(&EMPTY))
     }
 
     /// `json` as it is. The caller has written it as a JSON object.
@@ -40,8 +43,8 @@ impl JsonObject {
         allow(dead_code, reason = "only the decoder writes objects")
     )]
     pub(crate) fn from_written(json: String) -> Self {
-        debug_assert!(serde_json::from_str::<Self>(&json).is_ok());
-        Self(json.into_boxed_str())
+        debug_assert!(json.starts_with('{') && serde_json::from_str::<&RawValue>(&json).is_ok());
+        Self(json.into())
     }
 
     /// The text.

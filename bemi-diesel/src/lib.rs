@@ -52,6 +52,9 @@
     reason = "`TransportError` reads better than `transport::Error`"
 )]
 
+#[cfg(feature = "__internals")]
+#[doc(hidden)]
+pub mod __internals;
 mod change;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -61,6 +64,8 @@ mod context;
 pub mod docs;
 #[cfg(feature = "capture")]
 mod error;
+#[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
+pub mod history;
 mod job;
 mod json;
 mod lsn;
@@ -68,6 +73,8 @@ mod lsn;
 mod pgoutput;
 #[cfg(feature = "capture")]
 mod postgres;
+#[cfg(any(feature = "__internals", all(test, feature = "capture")))]
+mod recorded;
 #[cfg(feature = "capture")]
 mod replication;
 #[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
@@ -81,12 +88,14 @@ mod settings;
 mod setup;
 #[cfg(feature = "capture")]
 mod sink;
+#[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
+mod sql;
 #[cfg(feature = "capture")]
 mod stitch;
 #[cfg(feature = "capture")]
 mod value;
 
-pub use change::{Change, Operation, ParseOperationError};
+pub use change::{Change, Difference, Operation, ParseOperationError};
 #[cfg(feature = "sync")]
 pub use connection::BemiConnection;
 #[cfg(feature = "async")]

@@ -73,12 +73,3 @@ impl Settings {
         Ok(self)
     }
 }
-
-/// Which tables to track.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tables {
-    /// The tables, as `name` or `schema.name`; `None` is every table.
-    pub(crate) only: Option<Vec<String>>,
-    /// Tables to leave out, in the same form.
-    pub(crate) exclude: Vec<String>,
-}

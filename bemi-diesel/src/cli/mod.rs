@@ -1,6 +1,10 @@
 //! The `bemi` command: what it takes, and where each call goes.
 
+mod as_of;
 mod changes;
+mod diff;
+mod export;
+mod filter;
 mod output;
 mod revert;
 mod run;
@@ -93,15 +97,26 @@ impl ConnectionArgs {
 enum Command {
     /// Prepare the database: the table `changes`, replica identities, publication and slot.
     ///
-    /// Running it again changes nothing, and adds tables that are new. Each tracked table gets
+    /// Running it again changes nothing, and adds tables that are new; what it was asked for last holds. Each tracked table gets
     /// `REPLICA IDENTITY FULL` before it is published, so that `before` holds the whole row and the
     /// application's own UPDATE and DELETE keep working.
+    ///
+    /// Unlogged, temporary and foreign tables and views have no rows in the log: they are named. A row
+    /// condition (--where) is the WHERE of a publication: an UPDATE that takes a row out of it is recorded
+    /// as a DELETE, one that brings it in as a CREATE, and TRUNCATE always.
+    ///
+    /// New tables become tracked by themselves, also partitions, `CREATE TABLE AS` and those of new schemas.
+    /// A superuser's setup makes an event trigger for that, which works in the transaction that makes the
+    /// table and never fails it. Without one the running capture looks every 5 s, and tracks what its role
+    /// owns; what is written to the table before that is not recorded. Neither are the rows that a
+    /// `CREATE TABLE AS` or `SELECT INTO` itself writes.
     ///
     /// The role needs the attribute REPLICATION, ownership of the tables, and CREATE on the database
     /// and on the schema public.
     #[command(
-        after_help = "Examples:\n  bemi setup\n  bemi setup --tables orders,billing.invoices\n  \
-                            bemi setup --exclude sessions --destination-url postgres://audit@db2/audit"
+        after_help = "Examples:\n  bemi setup\n  bemi setup --tables 'orders,billing.*'\n  \
+                            bemi setup --where \"orders=state <> 'draft'\"\n  \
+                            bemi setup --exclude 'sessions,public.*_cache' --destination-url postgres://audit@db2/audit"
     )]
     Setup(setup::SetupArgs),
     /// Capture in the foreground until SIGTERM or Ctrl-C.
@@ -121,6 +136,27 @@ enum Command {
                             bemi changes --json | jq '.[].after'"
     )]
     Changes(changes::ChangesArgs),
+    /// Show what changed: old and new of each value; all filters must hold.
+    #[command(
+        after_help = "Examples:\n  bemi diff --table todos --primary-key 7\n  bemi diff --changed price --since yesterday"
+    )]
+    Diff(changes::ChangesArgs),
+    /// Show rows as they were at an instant.
+    ///
+    /// The trail is asked, so it must cover the instant: it begins where a table was tracked while it was
+    /// empty, where a snapshot of it was taken, or at a TRUNCATE. What is not covered is an error.
+    #[command(
+        name = "as-of",
+        after_help = "Examples:\n  bemi as-of yesterday todos\n  bemi as-of '2026-01-31 12:00' sales.orders 7\n  \
+                            bemi as-of 16/B374D848 todos --json"
+    )]
+    AsOf(as_of::AsOfArgs),
+    /// Write changes to a file or to standard output, however many there are.
+    #[command(
+        after_help = "Examples:\n  bemi export --format csv --output changes.csv --since 2026-01-01\n  \
+                            bemi export --table todos | gzip > todos.jsonl.gz"
+    )]
+    Export(export::ExportArgs),
     /// Take changes back: a transaction, what one request did, a user's changes, a record's.
     ///
     /// First the trail is waited for, and a plan is shown: the rows to write, several changes of one row
@@ -138,7 +174,7 @@ enum Command {
     Revert(Box<revert::RevertArgs>),
     /// Remove everything that setup made, and say what stays.
     ///
-    /// The slot, the publication and bemi's tables go, with every change stored so far. Replica
+    /// The event trigger, the slot, the publication and bemi's tables go, with every change stored so far. Replica
     /// identities stay as setup left them, and are named with the statement that puts them back.
     Teardown(teardown::TeardownArgs),
 }
@@ -165,6 +201,9 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(settings, args, output).await,
             Command::Status => status::run(&settings, output).await,
             Command::Changes(args) => changes::run(&settings, args, output).await,
+            Command::Diff(args) => diff::run(&settings, args, output).await,
+            Command::AsOf(args) => as_of::run(&settings, args, output).await,
+            Command::Export(args) => export::run(&settings, args).await,
             Command::Revert(args) => revert::run(&settings, *args, output).await,
             Command::Teardown(args) => teardown::run(&settings, &args, output).await,
         }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_postgres::types::PgLsn;
 use uuid::Uuid;
 
-use super::changes::parse_member;
+use super::filter::parse_member;
 use super::output::{self, Output};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::Connection;

@@ -7,10 +7,23 @@
 
 use std::sync::Arc;
 
-use crate::context::{Lead, PREFIX, message};
+use crate::context::{Lead, PREFIX, message, sql_member};
 
 /// The name of the function, to recognise it in what the server says.
 pub(super) const FUNCTION: &str = "pg_logical_emit_message";
+
+/// Fails where the user may not execute the function, and does nothing else: the server asks for the
+/// right before it sees that no row is wanted.
+///
+/// It goes before a message in a transaction of the application's, as the right may have been taken
+/// away a moment ago and a failed statement ends a transaction. [`UNGUARD`] takes the failure back.
+/// The message itself is written outside of the savepoint, which would cost it a transaction number
+/// of its own.
+pub(super) const GUARD: &str = "SAVEPOINT _bemi;SELECT pg_catalog.pg_logical_emit_message(true,'','') \
+    WHERE false;RELEASE _bemi";
+
+/// Puts a transaction right in which [`GUARD`] failed.
+pub(super) const UNGUARD: &str = "ROLLBACK TO _bemi;RELEASE _bemi";
 
 /// The text of a statement under `"SQL"` is cut after this many bytes.
 pub(super) const MAX_TEXT_BYTES: usize = 1024;
@@ -26,7 +39,7 @@ pub(super) enum When {
 }
 
 /// The statement that writes a message of its own, with `members` as its context (`None`: the empty
-/// one, which ends an earlier one) and `text` as its `"SQL"`.
+/// one, which ends an earlier one) and the [`text`] of a statement.
 pub(super) fn select(members: Option<&str>, text: Option<&str>, when: When) -> String {
     let message = literal(&message(members.unwrap_or_default(), text, Lead::None));
     let condition = match when {
@@ -49,14 +62,14 @@ pub(super) fn literal(text: &str) -> String {
     }
 }
 
-/// `sql` as it stands in a message: at most [`MAX_TEXT_BYTES`] of it, `…` for the rest.
+/// `sql` as a member of a message: at most [`MAX_TEXT_BYTES`] of it, `…` for the rest.
 pub(super) fn text(sql: &str) -> Arc<str> {
     if sql.len() <= MAX_TEXT_BYTES {
-        return sql.into();
+        return sql_member(sql).into();
     }
     let mut cut = sql[..sql.floor_char_boundary(MAX_TEXT_BYTES)].to_owned();
     cut.push('…');
-    cut.into()
+    sql_member(&cut).into()
 }
 
 #[cfg(test)]

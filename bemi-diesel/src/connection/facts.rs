@@ -1,34 +1,70 @@
-//! What must be known about the server before a message is sent to it.
+//! What a connection has learned of its server, from statements that failed because of the message.
+//!
+//! The server is asked nothing: what it refuses is sent again without the message, and the next
+//! statement is spared. Where that cannot be done, in a transaction of the application's, [`GUARD`]
+//! stands before the message.
+//!
+//! [`GUARD`]: super::emit::GUARD
 
-use diesel::prelude::*;
-use diesel::sql_types::{Array, Bool, Text};
+use std::collections::HashSet;
 
-/// One query per connection, the first time that it writes under a context.
-///
-/// `EXECUTE` on the function can be [revoked]. A relation whose [`INSTEAD` rule] rewrites the write
-/// may refuse a `RETURNING`; as views stack, every view is suspect once one relation has such a rule.
-///
-/// [revoked]: https://www.postgresql.org/docs/current/ddl-priv.html
-/// [`INSTEAD` rule]: https://www.postgresql.org/docs/current/rules-update.html
-pub(super) const PROBE: &str = "\
-SELECT EXISTS (SELECT FROM pg_catalog.pg_proc
-    WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND proname = 'pg_logical_emit_message'
-    AND proargtypes[2] = 'pg_catalog.text'::pg_catalog.regtype
-    AND pg_catalog.has_function_privilege(oid, 'EXECUTE')) AS granted,
-ARRAY (WITH ruled AS (SELECT DISTINCT ev_class FROM pg_catalog.pg_rewrite WHERE is_instead AND ev_type IN ('2', '3', '4')),
-    own AS (SELECT oid, relname, relkind FROM pg_catalog.pg_class WHERE relnamespace NOT IN
-        ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace))
-    SELECT relname::pg_catalog.text FROM pg_catalog.pg_class WHERE oid IN (SELECT ev_class FROM ruled)
-    UNION SELECT relname::pg_catalog.text FROM own WHERE relkind = 'v'
-        AND EXISTS (SELECT FROM own JOIN ruled ON ruled.ev_class = own.oid)) AS ruled";
+use diesel::result::{DatabaseErrorKind, Error};
 
-/// The answer to [`PROBE`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, QueryableByName)]
+use super::emit::FUNCTION;
+use super::statement::Dml;
+
+/// What the server refuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// Whether the user may execute the function. If not, nothing is ever sent.
-    #[diesel(sql_type = Bool)]
-    pub(super) granted: bool,
-    /// The names of the relations that may refuse a `RETURNING`.
-    #[diesel(sql_type = Array<Text>)]
-    pub(super) ruled: Vec<String>,
+    /// Whether the user may not execute the function: `EXECUTE` on it can be [revoked]. Nothing more
+    /// is sent then.
+    ///
+    /// [revoked]: https://www.postgresql.org/docs/current/ddl-priv.html
+    pub(super) denied: bool,
+    /// The relations that take no tag, by their name: those whose [rules] rewrite the write may refuse
+    /// a `RETURNING`, or to stand in a `WITH`.
+    ///
+    /// [rules]: https://www.postgresql.org/docs/current/rules-update.html
+    pub(super) ruled: HashSet<String>,
+}
+
+/// Why a statement failed that carried a message, if the message may be to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// The user may not write messages.
+    Denied,
+    /// The relation takes no tag, if the statement goes well without. If it fails then too, that error
+    /// is the application's own, with the position in its own text.
+    Tag,
+}
+
+impl Suspicion {
+    /// Diesel hides the SQLSTATE. The message is the server's in its own language, but names and
+    /// keywords stay what they are in all of them.
+    pub(super) fn of(error: &Error, dml: &Dml) -> Option<Self> {
+        if is_denied(error) {
+            return Some(Self::Denied);
+        }
+        let Error::DatabaseError(kind, information) = error else {
+            return None;
+        };
+        let message = information.message();
+        let rules = (message.contains("RETURNING") && !dml.returning) || message.contains("WITH");
+        // It says which command the server may not execute, and inside a `WITH` that is a `SELECT`.
+        let names_command = matches!(kind, DatabaseErrorKind::ReadOnlyTransaction);
+        let places = information.statement_position().is_some();
+        (rules || names_command || places).then_some(Self::Tag)
+    }
+}
+
+/// Whether `error` says that the user may not execute the function.
+pub(super) fn is_denied(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::Unknown, information)
+        if information.message().contains(FUNCTION))
+}
+
+/// Whether the server answered with this error, which makes it give up the transaction.
+pub(super) fn is_of_the_server(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(kind, _)
+        if !matches!(kind, DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection))
 }

@@ -1,20 +1,25 @@
 //! The wrapped connections: plain forwarding, plus the context in the same log.
 //!
 //! One pure function ([`plan::plan`]) decides for each statement how its rows find their context, from
-//! what the statement does ([`statement`]), the transaction it runs in ([`transaction`]) and the
-//! ambient context. Both connections only carry the decision out. The cheapest way is taken that is
-//! safe:
+//! what the statement does ([`statement`]), the transaction it runs in ([`transaction`]), what the server
+//! has refused so far ([`facts`]) and the ambient context. Both connections only carry the decision
+//! out. The cheapest way is taken that is safe:
 //!
-//! - a single `INSERT`, `UPDATE` or `DELETE` outside a transaction is [`tagged`]: the message is
-//!   written by its own `RETURNING`, in the same round trip;
+//! - a single `INSERT`, `UPDATE` or `DELETE` outside a transaction is [`tagged`]: it writes the message
+//!   itself, in the same round trip, at the end of its own `RETURNING` or around a count of its rows;
 //! - in a transaction the message rides on the `COMMIT`, immune to savepoints and to views that
 //!   refuse a `RETURNING`;
 //! - another write outside a transaction gets one around it.
 //!
-//! What is not understood is sent as it is: that a write goes well comes before its context.
+//! What is not understood is sent as it is: that a write goes well comes before its context. The server
+//! is asked nothing beforehand. A tagged statement that fails, in a way that the message may be to blame
+//! for, has changed nothing and is sent again without; what the server refuses is remembered. Before a
+//! message in a transaction of the application's a savepoint stands around a statement that fails if the
+//! message would, so that the `COMMIT` goes well without it.
 
 #[cfg(feature = "async")]
 mod asynchronous;
+mod count;
 mod emit;
 mod facts;
 mod plan;

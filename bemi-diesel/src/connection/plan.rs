@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::emit::{self, When};
+use super::emit::{self, GUARD, UNGUARD, When};
 use super::facts::Facts;
-use super::statement::{Control, Dml, Kind, Statement};
+use super::statement::{Control, Dml, Kind, Rows, Statement};
 use super::transaction::{Members, Transaction};
 use crate::context::{Lead, message};
 
@@ -18,7 +18,10 @@ pub(super) enum Plan {
     Forward,
     /// With the message appended to it.
     Tag(Tag),
-    /// As it is, after this SQL, in the transaction that is open.
+    /// As it is, after this SQL, in the transaction that is open. If that fails, [`UNGUARD`] puts the
+    /// transaction right.
+    ///
+    /// [`UNGUARD`]: emit::UNGUARD
     Precede(String),
     /// As it is, between this SQL and `COMMIT`. Three round trips, so only where a tag cannot be.
     Enclose(String),
@@ -30,8 +33,38 @@ pub(super) struct Tag {
     pub(super) message: String,
     /// The number of the parameter that holds it.
     pub(super) parameter: u32,
-    /// Whether it goes behind a `RETURNING` that is there already.
-    pub(super) returning: bool,
+    pub(super) form: Form,
+    /// Whether no second row can follow, which the message would have to be kept from.
+    pub(super) one: bool,
+}
+
+/// Where the message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Behind the `RETURNING` that is there already.
+    Column,
+    /// In a `RETURNING` of its own, in a statement that changes no more rows than its text has.
+    Returning,
+    /// Around the statement, which gives back the number of its rows in place of as many rows.
+    Counted,
+}
+
+/// How the application wants a statement carried out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) wanted: Wanted,
+    pub(super) enclosing: Enclosing,
+    /// How many parameters are bound, where they can be more than the text uses.
+    pub(super) bound: u32,
+}
+
+/// What the application wants to have back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// How many rows were changed.
+    Count,
+    /// What the statement's own `RETURNING` gives.
+    Rows,
 }
 
 /// Whether a statement can have a transaction put around it.
@@ -43,16 +76,14 @@ pub(super) enum Enclosing {
 }
 
 /// Decides for one statement, and notes in `transaction` what it is about to write.
-///
-/// `facts` are `None` while the server has not been asked.
 pub(super) fn plan(
     statement: &Statement,
     transaction: &mut Transaction,
     members: Members,
-    facts: Option<&Facts>,
-    enclosing: Enclosing,
+    facts: &Facts,
+    request: Request,
 ) -> Plan {
-    if facts.is_some_and(|facts| !facts.granted) {
+    if facts.denied {
         return Plan::Forward;
     }
     let text = statement.text.as_ref();
@@ -62,49 +93,84 @@ pub(super) fn plan(
                 return Plan::Forward;
             };
             let text = text.map(AsRef::as_ref);
-            match (kind, enclosing) {
-                (Kind::Dml(dml), _) if taggable(dml, facts, enclosing) => Plan::Tag(Tag {
-                    message: message(&members, text, Lead::Row),
-                    parameter: dml.parameters + 1,
-                    returning: dml.returning,
-                }),
-                (_, Enclosing::Possible) => Plan::Enclose(format!(
+            if let Kind::Dml(dml) = kind
+                && let Some(tag) = tag(dml, &members, text, facts, request)
+            {
+                return Plan::Tag(tag);
+            }
+            match request.enclosing {
+                Enclosing::Possible => Plan::Enclose(format!(
                     "BEGIN;{}",
                     emit::select(Some(&members), text, When::Always)
                 )),
-                (_, Enclosing::Impossible) => Plan::Forward,
+                Enclosing::Impossible => Plan::Forward,
             }
         }
         (
             Transaction::Open(block),
             Kind::Control(Control::Commit | Control::CommitAndChain | Control::Prepare),
-        ) => block.end().map_or(Plan::Forward, Plan::Precede),
-        (Transaction::Open(block), kind) if kind.may_write() => block
-            .write(members, text)
-            .map_or(Plan::Forward, Plan::Precede),
+        ) => precede(block.end()),
+        (Transaction::Open(block), kind) if kind.may_write() => precede(block.write(members, text)),
         _ => Plan::Forward,
     }
 }
 
-/// While the server has not been asked, a transaction around the statement is the safe way; where
-/// that is impossible, nearly every server takes the tag.
-fn taggable(dml: &Dml, facts: Option<&Facts>, enclosing: Enclosing) -> bool {
-    dml.parameters < MAX_PARAMETERS
-        && facts.map_or(enclosing == Enclosing::Impossible, |facts| {
-            !facts.ruled.contains(&dml.target)
-        })
+fn precede(message: Option<String>) -> Plan {
+    message.map_or(Plan::Forward, |message| Plan::Precede(guarded(&message)))
+}
+
+/// A message in a transaction of the application's.
+fn guarded(message: &str) -> String {
+    format!("{GUARD};{message}")
+}
+
+/// The tag of a statement, if it takes one.
+fn tag(
+    dml: &Dml,
+    members: &str,
+    text: Option<&str>,
+    facts: &Facts,
+    request: Request,
+) -> Option<Tag> {
+    let parameter = dml.parameters.max(request.bound) + 1;
+    if parameter > MAX_PARAMETERS || facts.ruled.contains(&dml.target) {
+        return None;
+    }
+    let (form, lead) = match (request.wanted, dml.returning, dml.rows) {
+        (_, true, _) => (Form::Column, Lead::Row),
+        (Wanted::Count, false, Rows::One | Rows::Listed) => (Form::Returning, Lead::Row),
+        (Wanted::Count, false, Rows::Unknown) => (Form::Counted, Lead::None),
+        // No rows are what the application gets, and it must stay so.
+        (Wanted::Rows, false, _) => return None,
+    };
+    Some(Tag {
+        message: message(members, text, lead),
+        parameter,
+        form,
+        one: dml.rows == Rows::One,
+    })
 }
 
 /// How a batch of statements is sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BatchPlan<'a> {
-    /// What is sent before it.
+    /// What is sent before it. As with [`Plan::Precede`].
     pub(super) before: Option<String>,
     /// What is sent for it.
     pub(super) sql: Cow<'a, str>,
-    /// Whether a failure of `sql` may have left a transaction open that the batch on its own would
-    /// have ended, as `COMMIT` does even when it fails.
-    pub(super) ends: bool,
+    /// What `sql` has that the batch on its own has not.
+    pub(super) rides: Rides<'a>,
+}
+
+/// The message that a batch carries.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rides<'a> {
+    Nothing,
+    /// One behind its writes. If the user may not write it this is sent again, as nothing has happened.
+    Behind(&'a str),
+    /// One before its `COMMIT`. If the user may not write it this is sent instead; after any other
+    /// failure the transaction may be open still, which the batch on its own would have ended.
+    BeforeEnd(String),
 }
 
 /// Decides for the batch `sql`, whose statements are of `kinds`.
@@ -116,14 +182,14 @@ pub(super) fn plan_batch<'a>(
     kinds: &[Kind],
     transaction: &mut Transaction,
     members: Members,
-    facts: Option<&Facts>,
+    facts: &Facts,
 ) -> BatchPlan<'a> {
     let mut plan = BatchPlan {
         before: None,
         sql: Cow::Borrowed(sql),
-        ends: false,
+        rides: Rides::Nothing,
     };
-    if facts.is_some_and(|facts| !facts.granted) {
+    if facts.denied {
         return plan;
     }
     let text = match kinds {
@@ -138,27 +204,28 @@ pub(super) fn plan_batch<'a>(
             _,
         ) => {
             if let Some(message) = block.end() {
-                plan.sql = format!("{message};{sql}").into();
-                plan.ends = true;
+                plan.sql = format!("{};{sql}", guarded(&message)).into();
+                plan.rides = Rides::BeforeEnd(format!("{UNGUARD};{sql}"));
             }
         }
         (Transaction::Open(block), _, members) => {
-            if writes {
-                plan.before = block.write(members, text.as_ref());
-            }
-            if kinds.iter().any(|kind| {
+            let change = writes
+                .then(|| block.write(members, text.as_ref()))
+                .flatten();
+            // If its end is somewhere inside, the message goes first and covers both sides of it.
+            let ends = kinds.iter().any(|kind| {
                 matches!(
                     kind,
                     Kind::Control(Control::Commit | Control::CommitAndChain | Control::Prepare)
                 )
-            }) {
-                // The end is somewhere inside: the message goes first and covers both sides of it.
-                let message = block.settle();
-                plan.before = match (plan.before.take(), message) {
-                    (Some(before), Some(message)) => Some(format!("{before};{message}")),
-                    (before, message) => before.or(message),
-                };
+            });
+            let settled = ends.then(|| block.settle()).flatten();
+            plan.before = match (change, settled) {
+                (Some(change), Some(settled)) => Some(format!("{change};{settled}")),
+                (change, settled) => change.or(settled),
             }
+            .as_deref()
+            .map(guarded);
         }
         (Transaction::Autocommit, _, Some(members))
             if writes
@@ -169,6 +236,7 @@ pub(super) fn plan_batch<'a>(
             let message = emit::select(Some(&members), text.as_deref(), When::Wrote);
             // On a line of its own: the batch may end in a comment.
             plan.sql = format!("{sql}\n;{message}").into();
+            plan.rides = Rides::Behind(sql);
         }
         _ => {}
     }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use diesel::pg::{Pg, PgQueryBuilder};
 use diesel::query_builder::{QueryBuilder, QueryFragment, QueryId};
-use diesel::result::{DatabaseErrorKind, Error, QueryResult};
+use diesel::result::Error;
 
-use super::emit::FUNCTION;
-use super::facts::Facts;
-use super::plan::{BatchPlan, Enclosing, Plan, plan, plan_batch};
-use super::statement::{Control, Dml, Kind, Statement};
+use super::facts::{Facts, Suspicion, is_denied, is_of_the_server};
+use super::plan::{BatchPlan, Plan, Request, plan, plan_batch};
+use super::statement::{Control, Kind, Statement};
 use super::transaction::{Members, Transaction};
 use crate::scope::SharedContext;
 
@@ -20,28 +19,64 @@ use crate::scope::SharedContext;
 const MAX_REMEMBERED: usize = 256;
 const MAX_REMEMBERED_BYTES: usize = 4096;
 
+/// Diesel never prepares an `UPDATE` under a name, nor an `INSERT` with a field that may be `None`, nor a
+/// statement in raw SQL, as their texts may be without number. Planning such a statement costs the server more with the message than without, so
+/// one that comes again this often is prepared, and [`MAX_PREPARED`] of them. Not one with a `RETURNING`:
+/// a prepared statement may not change its columns, and a table can.
+const COMES_AGAIN: u32 = 3;
+const MAX_PREPARED: usize = 128;
+
 #[derive(Default)]
 pub(super) struct Session {
     pub(super) transaction: Transaction,
-    facts: Option<Facts>,
-    by_type: HashMap<TypeId, Known>,
-    by_text: HashMap<Box<str>, Known>,
+    facts: Facts,
+    by_type: HashMap<TypeId, ByType>,
+    by_text: HashMap<Box<str>, Remembered>,
+    /// Whether diesel prepares statements of this application under a name. Where it never does there
+    /// may be a pool in between that could not bear it.
+    prepares: bool,
+    prepared: usize,
 }
 
 /// A statement, or `None` if it changes no row.
 pub(super) type Known = Option<Arc<Statement>>;
+
+/// What the type of a query tells.
+enum ByType {
+    /// All of it.
+    One(Known),
+    /// Its text depends on its values: a field that is `None` is `DEFAULT` in an `INSERT`.
+    Varies,
+}
+
+/// A statement that is known by its text.
+struct Remembered {
+    known: Known,
+    seen: u32,
+    prepared: bool,
+}
+
+/// A statement that is about to be sent.
+pub(super) struct Classified {
+    pub(super) statement: Known,
+    /// Its text, if it is to be prepared under a name although diesel would not.
+    pub(super) prepare: Option<String>,
+}
+
+impl From<Known> for Classified {
+    fn from(statement: Known) -> Self {
+        Self {
+            statement,
+            prepare: None,
+        }
+    }
+}
 
 /// One batch on its way.
 pub(super) struct BatchStep<'a> {
     pub(super) plan: BatchPlan<'a>,
     kinds: Vec<Kind>,
     members: Members,
-}
-
-/// Why a tagged statement failed, if the tag is to blame.
-enum Blame {
-    Denied,
-    NoReturning,
 }
 
 impl Session {
@@ -55,102 +90,94 @@ impl Session {
     }
 
     /// Classifies `query`: a look-up, but for the first of its kind.
-    pub(super) fn statement<T>(&mut self, query: &T) -> Known
+    pub(super) fn statement<T>(&mut self, query: &T) -> Classified
     where
         T: QueryFragment<Pg> + QueryId,
     {
-        let id = T::query_id();
+        let mut id = T::query_id();
         match id {
-            Some(id) => {
-                if let Some(known) = self.by_type.get(&id) {
-                    return known.clone();
+            Some(own) => match self.by_type.get(&own) {
+                Some(ByType::One(known)) => return known.clone().into(),
+                Some(ByType::Varies) => id = None,
+                None if query.is_safe_to_cache_prepared(&Pg).unwrap_or(false) => {
+                    self.prepares = true;
                 }
-            }
+                None => {
+                    self.by_type.insert(own, ByType::Varies);
+                    id = None;
+                }
+            },
             // Saves the text of a read; if the name is ever another one, only the saving is gone.
             None if type_name::<T>().starts_with("diesel::query_builder::select_statement::") => {
-                return None;
+                return None.into();
             }
             None => {}
         }
         let mut sql = PgQueryBuilder::default();
         if query.to_sql(&mut sql, &Pg).is_err() {
             // It fails again where it is sent, and the caller gets the error from there.
-            return None;
+            return None.into();
         }
         let sql = sql.finish();
         if let Some(id) = id {
             let known = Statement::new(&sql).map(Arc::new);
-            self.by_type.insert(id, known.clone());
-            return known;
+            self.by_type.insert(id, ByType::One(known.clone()));
+            return known.into();
         }
-        if let Some(known) = self.by_text.get(sql.as_str()) {
-            return known.clone();
+        if let Some(remembered) = self.by_text.get_mut(sql.as_str()) {
+            remembered.seen = remembered.seen.saturating_add(1);
+            let plain = matches!(
+                remembered.known.as_deref(),
+                Some(Statement { kind: Kind::Dml(dml), .. }) if !dml.returning
+            );
+            if !remembered.prepared
+                && plain
+                && self.prepares
+                && remembered.seen >= COMES_AGAIN
+                && self.prepared < MAX_PREPARED
+            {
+                remembered.prepared = true;
+                self.prepared += 1;
+            }
+            return Classified {
+                statement: remembered.known.clone(),
+                prepare: remembered.prepared.then_some(sql),
+            };
         }
         let known = Statement::new(&sql).map(Arc::new);
         if sql.len() <= MAX_REMEMBERED_BYTES {
             if self.by_text.len() >= MAX_REMEMBERED {
-                self.by_text.clear();
+                self.by_text.retain(|_, remembered| remembered.prepared);
             }
-            self.by_text.insert(sql.into(), known.clone());
+            let remembered = Remembered {
+                known: known.clone(),
+                seen: 1,
+                prepared: false,
+            };
+            self.by_text.insert(sql.into(), remembered);
         }
-        known
-    }
-
-    /// Whether the server must be asked before a statement of `kind` is sent.
-    pub(super) fn lacks_facts(&self, kind: &Kind, members: &Members) -> bool {
-        self.facts.is_none()
-            && match (&self.transaction, kind) {
-                (Transaction::Autocommit, Kind::Dml(_) | Kind::Write)
-                | (_, Kind::Control(Control::Begin)) => members.is_some(),
-                (
-                    Transaction::Open(block),
-                    Kind::Control(Control::Commit | Control::CommitAndChain | Control::Prepare),
-                ) => block.end().is_some(),
-                (Transaction::Open(_), kind) => kind.may_write() && members.is_some(),
-                _ => false,
-            }
-    }
-
-    /// Takes in what the server answered. A server that gives no answer is sent nothing more.
-    pub(super) fn learn(&mut self, facts: QueryResult<Facts>) {
-        let facts = match facts {
-            Ok(facts) => facts,
-            Err(error) => {
-                if is_of_the_server(&error) {
-                    self.transaction.failed();
-                }
-                Facts::default()
-            }
-        };
-        if !facts.granted {
-            warn_denied();
-        }
-        self.facts = Some(facts);
-    }
-
-    /// Whether the server has been asked.
-    #[cfg(feature = "async")]
-    pub(super) fn knows_facts(&self) -> bool {
-        self.facts.is_some()
-    }
-
-    /// Whether messages may be sent, as far as is known.
-    #[cfg(feature = "async")]
-    pub(super) fn granted(&self) -> bool {
-        self.facts.as_ref().is_none_or(|facts| facts.granted)
+        known.into()
     }
 
     /// Decides how `statement` is sent.
-    pub(super) fn plan(
-        &mut self,
-        statement: &Known,
-        members: Members,
-        enclosing: Enclosing,
-    ) -> Plan {
-        let facts = self.facts.as_ref();
+    pub(super) fn plan(&mut self, statement: &Known, members: Members, request: Request) -> Plan {
+        let facts = &self.facts;
         statement.as_deref().map_or(Plan::Forward, |statement| {
-            plan(statement, &mut self.transaction, members, facts, enclosing)
+            plan(statement, &mut self.transaction, members, facts, request)
         })
+    }
+
+    /// Whether `statement` is one that may be tagged.
+    #[cfg(feature = "async")]
+    pub(super) fn may_tag(&self, statement: &Known) -> bool {
+        let dml = matches!(
+            statement.as_deref(),
+            Some(Statement {
+                kind: Kind::Dml(_),
+                ..
+            })
+        );
+        dml && !self.facts.denied && self.transaction == Transaction::Autocommit
     }
 
     /// Decides how the batch `sql` is sent.
@@ -165,7 +192,7 @@ impl Session {
             &kinds,
             &mut self.transaction,
             members.clone(),
-            self.facts.as_ref(),
+            &self.facts,
         );
         BatchStep {
             plan,
@@ -220,55 +247,46 @@ impl Session {
         }
     }
 
-    /// Whether `error`, with which a tagged `statement` failed, comes from the tag and not from the
-    /// statement, which would then go well without. It is remembered, so that the next one is spared.
-    pub(super) fn blames_tag(&mut self, error: &Error, statement: &Known) -> bool {
-        let Some(Kind::Dml(dml)) = statement.as_deref().map(|statement| &statement.kind) else {
-            return false;
-        };
-        let Some(blame) = blame(error, dml) else {
-            return false;
-        };
-        let facts = self.facts.get_or_insert(Facts {
-            granted: true,
-            ruled: Vec::new(),
-        });
-        match blame {
-            Blame::Denied => {
-                warn_denied();
-                facts.granted = false;
+    /// Takes in how `statement` went without the message.
+    pub(super) fn confirm(&mut self, suspicion: Suspicion, statement: &Known, well: bool) {
+        match (suspicion, statement.as_deref().map(|known| &known.kind)) {
+            (Suspicion::Denied, _) => self.denied(),
+            (Suspicion::Tag, Some(Kind::Dml(dml))) if well => {
+                self.facts.ruled.insert(dml.target.clone());
             }
-            Blame::NoReturning => facts.ruled.push(dml.target.clone()),
+            (Suspicion::Tag, _) => {}
         }
-        true
+    }
+
+    /// Whether a message of its own failed with `error` because the user may not write it. No more are
+    /// sent then.
+    pub(super) fn is_denied(&mut self, error: &Error) -> bool {
+        let denied = is_denied(error);
+        if denied {
+            self.denied();
+        }
+        denied
+    }
+
+    fn denied(&mut self) {
+        if !self.facts.denied {
+            warn_denied();
+        }
+        self.facts.denied = true;
+    }
+}
+
+/// Whether the message may be to blame for `error`, with which a tagged `statement` failed.
+pub(super) fn suspicion(error: &Error, statement: &Known) -> Option<Suspicion> {
+    match statement.as_deref().map(|statement| &statement.kind) {
+        Some(Kind::Dml(dml)) => Suspicion::of(error, dml),
+        _ => None,
     }
 }
 
 /// The ambient context in its wire form.
 pub(super) fn ambient() -> Members {
     SharedContext::current().map(|context| context.members_json())
-}
-
-/// Diesel hides the SQLSTATE. The message is the server's in its own language, but names and keywords
-/// stay what they are in all of them.
-fn blame(error: &Error, dml: &Dml) -> Option<Blame> {
-    let Error::DatabaseError(DatabaseErrorKind::Unknown, information) = error else {
-        return None;
-    };
-    let message = information.message();
-    if message.contains(FUNCTION) {
-        Some(Blame::Denied)
-    } else if !dml.returning && message.contains("RETURNING") {
-        Some(Blame::NoReturning)
-    } else {
-        None
-    }
-}
-
-/// Whether the server answered with this error, which makes it give up the transaction.
-fn is_of_the_server(error: &Error) -> bool {
-    matches!(error, Error::DatabaseError(kind, _)
-        if !matches!(kind, DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection))
 }
 
 fn warn_denied() {

@@ -4,6 +4,7 @@
 //! the main verb, whether there is a `RETURNING`, and the highest parameter. Whatever is not
 //! recognised is [`Kind::Unknown`], and unknown statements are sent as they are.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -11,13 +12,17 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use super::emit;
+use crate::history::TravelError;
 
 /// A statement that is more than a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Statement {
     pub(super) kind: Kind,
-    /// The text as it stands in a message, if it is known.
+    /// The text as a member of a message, if it is known.
     pub(super) text: Option<Arc<str>>,
+    /// The text itself, for who may have to send it a second time.
+    #[cfg(feature = "async")]
+    pub(super) sql: Arc<str>,
 }
 
 impl Statement {
@@ -31,7 +36,20 @@ impl Statement {
         (kind != Kind::Read).then(|| Self {
             kind,
             text: Some(emit::text(sql)),
+            #[cfg(feature = "async")]
+            sql: sql.into(),
         })
+    }
+
+    /// One whose text is not known.
+    #[cfg(feature = "sync")]
+    pub(super) fn without_text(kind: Kind) -> Self {
+        Self {
+            kind,
+            text: None,
+            #[cfg(feature = "async")]
+            sql: Arc::default(),
+        }
     }
 }
 
@@ -63,10 +81,21 @@ impl Kind {
 pub(super) struct Dml {
     /// Whether it has a `RETURNING` already.
     pub(super) returning: bool,
+    pub(super) rows: Rows,
     /// The highest `$n` in it.
     pub(super) parameters: u32,
     /// The relation it writes to, without its schema.
     pub(super) target: String,
+}
+
+/// How many rows it changes, as far as the text tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// One at most: it inserts one row of `VALUES`.
+    One,
+    /// No more than the rows of `VALUES` in its text.
+    Listed,
+    Unknown,
 }
 
 /// A statement of transaction control, with the name of the savepoint where it has one.
@@ -84,9 +113,21 @@ pub(super) enum Control {
     RollbackTo(String),
 }
 
+/// Whether the batch `sql` can run in the past: it divides the transaction, as diesel does for one within
+/// another.
+pub(super) fn travels(sql: &str) -> Result<(), TravelError> {
+    match kinds(sql).as_slice() {
+        [Kind::Control(Control::Savepoint(_) | Control::Release(_) | Control::RollbackTo(_))] => {
+            Ok(())
+        }
+        _ => Err(TravelError::Write),
+    }
+}
+
 /// The kinds of the statements in `sql`, which are divided by semicolons.
 pub(super) fn kinds(sql: &str) -> Vec<Kind> {
-    let Ok(mut tokens) = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize() else {
+    let sql = without_rows(sql).map_or(Cow::Borrowed(sql), Cow::Owned);
+    let Ok(mut tokens) = Tokenizer::new(&PostgreSqlDialect {}, &sql).tokenize() else {
         return vec![Kind::Unknown];
     };
     let comment_at_end = matches!(
@@ -114,6 +155,34 @@ pub(super) fn kinds(sql: &str) -> Vec<Kind> {
             kind => kind,
         })
         .collect()
+}
+
+/// An `INSERT` of many rows with only the last of them, as it takes longer to split a thousand rows into
+/// tokens than to send them. `None` where there are few, or where they hold more than parameters and
+/// `DEFAULT`.
+fn without_rows(sql: &str) -> Option<String> {
+    const MANY_BYTES: usize = 2048;
+    const VALUES: &str = " VALUES ";
+    if sql.len() < MANY_BYTES || !sql.starts_with("INSERT INTO ") {
+        return None;
+    }
+    let (head, rows) = sql.split_at(sql.find(VALUES)? + VALUES.len());
+    // The word is not inside a literal, a comment, or a name.
+    if head.contains(['\'', '$', '-', '/']) || head.matches('"').count() % 2 == 1 {
+        return None;
+    }
+    let plain = |c: char| c.is_ascii_digit() || "$(), DEFAULT".contains(c);
+    let end = rows.find(|c| !plain(c)).unwrap_or(rows.len());
+    let (left_out, last) = rows.split_at(rows.get(..end)?.rfind("), (")? + 3);
+    let mut highest = 0_u32;
+    for parameter in left_out.split('$').skip(1) {
+        let digits = parameter.find([',', ')'])?;
+        highest = highest.max(parameter.get(..digits)?.parse().ok()?);
+    }
+    Some(match highest {
+        0 => format!("{head}(DEFAULT),{last}"),
+        highest => format!("{head}(${highest}),{last}"),
+    })
 }
 
 fn kind(tokens: &[Token]) -> Kind {
@@ -151,10 +220,48 @@ fn dml(tokens: &[Token], verb: usize) -> Kind {
     target.map_or(Kind::Unknown, |target| {
         Kind::Dml(Dml {
             returning,
+            rows: rows(tokens, verb),
             parameters,
             target,
         })
     })
+}
+
+/// How many rows the statement whose verb stands at `verb` changes.
+fn rows(tokens: &[Token], verb: usize) -> Rows {
+    let inserts =
+        matches!(tokens.get(verb), Some(Token::Word(word)) if word.keyword == Keyword::INSERT);
+    let mut words = top_level(tokens).filter(|(at, _)| *at > verb);
+    let values = words.find(|(_, word)| {
+        // A name in front of it may be called anything, but a query is none.
+        matches!(
+            word.keyword,
+            Keyword::VALUES | Keyword::SELECT | Keyword::TABLE
+        )
+    });
+    let Some((values, word)) = values.filter(|_| inserts) else {
+        return Rows::Unknown;
+    };
+    let combined = words.any(|(_, word)| {
+        matches!(
+            word.keyword,
+            Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT
+        )
+    });
+    if word.keyword != Keyword::VALUES || combined {
+        return Rows::Unknown;
+    }
+    let mut depth = 0_i32;
+    let more = tokens.iter().skip(values).any(|token| {
+        match token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        // Also the comma between two assignments of a `DO UPDATE`, which errs on the safe side.
+        depth == 0 && *token == Token::Comma
+    });
+    if more { Rows::Listed } else { Rows::One }
 }
 
 /// The relation behind `INSERT INTO`, `UPDATE [ONLY]`, `DELETE FROM [ONLY]`.

@@ -1,30 +1,32 @@
 //! The wrapped `PgConnection`.
 
-mod count;
+mod as_of;
 mod dsl;
 mod load;
 
 use diesel::connection::{
-    AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, Instrumentation,
-    MultiConnectionHelper, SimpleConnection, TransactionManager,
+    AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, DefaultLoadingMode,
+    Instrumentation, LoadConnection, MultiConnectionHelper, SimpleConnection, TransactionManager,
 };
 use diesel::migration::MigrationConnection;
 use diesel::pg::{
     GetPgMetadataCache, Pg, PgConnection, PgMetadataCache, PgMetadataLookup, PgNotification,
     TransactionBuilder,
 };
-use diesel::query_builder::{QueryFragment, QueryId};
+use diesel::query_builder::bind_collector::RawBytesBindCollector;
+use diesel::query_builder::{CollectedQuery, QueryFragment, QueryId};
 use diesel::r2d2::R2D2Connection;
 use diesel::result::{ConnectionResult, Error, QueryResult};
 use diesel::sql_types::TypeMetadata;
-use diesel::{RunQueryDsl, sql_query};
 
-use super::facts::PROBE;
-use super::plan::{Enclosing, Plan};
-use super::session::{Known, Session, ambient};
-use super::statement::{self, Kind};
-use super::tagged::Tagged;
-use super::transaction::{Members, Transaction};
+use super::count::{binds_freely, changed};
+use super::emit::UNGUARD;
+use super::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
+use super::session::{Classified, Known, Session, ambient, suspicion};
+use super::statement;
+use super::tagged::{Counted, Tagged};
+use super::transaction::Transaction;
+use crate::history::{Past, Travel};
 
 /// A [`PgConnection`] whose writes carry the [ambient context](crate::scope) into the write-ahead log.
 ///
@@ -39,11 +41,21 @@ use super::transaction::{Members, Transaction};
 /// - what can do neither (`MERGE`, `COPY … FROM`, a data-modifying `WITH` under a `SELECT`, a statement
 ///   with all 65,535 parameters) gets a transaction of its own around it, at two more round trips.
 ///
+/// What the server refuses because of the message (the user may not execute
+/// `pg_logical_emit_message`, a [rule] takes no `RETURNING`) is sent again without it, and remembered
+/// for the life of the connection: the application notices nothing. Only the row-by-row mode returns
+/// the first such error, as the statement is gone by then.
+///
+/// Inside a scope an `UPDATE`, a `DELETE`, an `INSERT` with fields that may be `None` and a statement in raw
+/// SQL are prepared when they come for the third time, up to 128 of them, if diesel prepares other
+/// statements of the application: planning them each time, as diesel has it, costs the server more than
+/// the message does.
+///
 /// A statement that may not run in a transaction (`CALL`, `DO`, DDL, a `SELECT` of a function) is sent
 /// as it is outside of one, and its rows have no context; so are such writes in the
 /// [row-by-row](diesel::pg::PgRowByRowLoadingMode) mode. In a transaction they have it.
 ///
-/// The first write in a scope asks the server once per connection whether the user may write messages.
+/// [rule]: https://www.postgresql.org/docs/current/rules-update.html
 ///
 /// ```no_run
 /// use bemi_diesel::{BemiConnection, Context, sync_scope};
@@ -63,7 +75,10 @@ use super::transaction::{Members, Transaction};
 /// ```
 pub struct BemiConnection {
     inner: PgConnection,
-    session: Session,
+    /// Boxed, so that a `MultiConnection` of this and another is no larger than it must be.
+    session: Box<Session>,
+    /// Where queries go to the past.
+    travel: Option<Box<Travel>>,
 }
 
 impl BemiConnection {
@@ -74,7 +89,8 @@ impl BemiConnection {
         let in_transaction = matches!(status.transaction_depth(), Ok(Some(_)));
         Self {
             inner,
-            session: Session::new(in_transaction),
+            session: Box::new(Session::new(in_transaction)),
+            travel: None,
         }
     }
 
@@ -98,32 +114,47 @@ impl BemiConnection {
     }
 
     /// Classifies `query` and decides how it is sent.
-    fn plan<T>(&mut self, query: &T, enclosing: Enclosing) -> (Plan, Known)
+    fn plan<T>(&mut self, query: &T, wanted: Wanted, enclosing: Enclosing) -> (Plan, Classified)
     where
         T: QueryFragment<Pg> + QueryId,
     {
         self.recover();
-        let statement = self.session.statement(query);
-        (self.plan_known(&statement, enclosing), statement)
-    }
-
-    fn plan_known(&mut self, statement: &Known, enclosing: Enclosing) -> Plan {
-        let Some(known) = statement else {
-            return Plan::Forward;
-        };
+        let mut classified = self.session.statement(query);
+        if classified.statement.is_none() {
+            return (Plan::Forward, classified);
+        }
         let members = ambient();
-        self.ask(std::slice::from_ref(&known.kind), &members);
-        self.session.plan(statement, members, enclosing)
+        if members.is_none() {
+            classified.prepare = None;
+        }
+        let bound = match members {
+            // If it fails, it fails again where the query is sent.
+            Some(_) if binds_freely::<T>() => self.binds(query).map_or(0, |binds| {
+                u32::try_from(binds.binds.len()).unwrap_or(u32::MAX - 1)
+            }),
+            _ => 0,
+        };
+        let request = Request {
+            wanted,
+            enclosing,
+            bound,
+        };
+        let plan = self.session.plan(&classified.statement, members, request);
+        (plan, classified)
     }
 
-    /// Asks the server what a statement of `kinds` depends on, the first time.
-    fn ask(&mut self, kinds: &[Kind], members: &Members) {
-        if kinds
-            .iter()
-            .any(|kind| self.session.lacks_facts(kind, members))
-        {
-            let facts = sql_query(PROBE).get_result(&mut self.inner);
-            self.session.learn(facts);
+    /// The parameters that are bound to `query`.
+    fn binds<T: QueryFragment<Pg>>(&mut self, query: &T) -> QueryResult<RawBytesBindCollector<Pg>> {
+        let mut binds = RawBytesBindCollector::<Pg>::new();
+        query.collect_binds(&mut binds, &mut self.inner, &Pg)?;
+        Ok(binds)
+    }
+
+    /// Writes the message that goes before a statement, in the transaction that is open.
+    fn precede(&mut self, message: &str) -> QueryResult<()> {
+        match self.inner.batch_execute(message) {
+            Err(error) if self.session.is_denied(&error) => self.inner.batch_execute(UNGUARD),
+            result => result,
         }
     }
 
@@ -134,8 +165,9 @@ impl BemiConnection {
         run: impl FnOnce(&mut PgConnection) -> Result<R, E>,
     ) -> Result<R, E> {
         self.session.transaction = Transaction::Enclosed;
-        if self.inner.batch_execute(begin).is_err() {
+        if let Err(error) = self.inner.batch_execute(begin) {
             // The message is at fault, or the connection is gone; the statement decides.
+            self.session.is_denied(&error);
             self.recover();
             return run(&mut self.inner);
         }
@@ -151,6 +183,21 @@ impl BemiConnection {
         }
     }
 
+    /// Runs a statement without its message, if that may be to blame for `error`.
+    fn again<R>(
+        &mut self,
+        error: Error,
+        statement: &Known,
+        run: impl FnOnce(&mut PgConnection) -> QueryResult<R>,
+    ) -> QueryResult<R> {
+        let Some(suspicion) = suspicion(&error, statement) else {
+            return Err(error);
+        };
+        let result = run(&mut self.inner);
+        self.session.confirm(suspicion, statement, result.is_ok());
+        result
+    }
+
     /// Ends the transaction around a statement that a panic cut short.
     fn recover(&mut self) {
         if self.session.transaction == Transaction::Enclosed {
@@ -158,6 +205,20 @@ impl BemiConnection {
             // If it fails the connection is gone, and the next statement says so.
             let _gone = self.inner.batch_execute("ROLLBACK");
         }
+    }
+}
+
+fn execute_tagged<T>(inner: &mut PgConnection, source: T, tag: Tag) -> QueryResult<usize>
+where
+    T: QueryFragment<Pg> + QueryId,
+{
+    match tag.form {
+        Form::Counted => {
+            let query = Counted::new(source, tag);
+            LoadConnection::<DefaultLoadingMode>::load(inner, query)
+                .and_then(|mut rows| changed(rows.next()))
+        }
+        Form::Column | Form::Returning => inner.execute_returning_count(&Tagged::new(source, tag)),
     }
 }
 
@@ -169,18 +230,30 @@ impl From<PgConnection> for BemiConnection {
 
 impl SimpleConnection for BemiConnection {
     fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
+        if self.travel.is_some() {
+            statement::travels(query)?;
+        }
         self.recover();
         let kinds = statement::kinds(query);
-        let members = ambient();
-        self.ask(&kinds, &members);
-        let step = self.session.batch(query, kinds, members);
-        let result = match &step.plan.before {
-            Some(before) => self.inner.batch_execute(before),
+        let step = self.session.batch(query, kinds, ambient());
+        let mut result = match &step.plan.before {
+            Some(before) => self.precede(before),
             None => Ok(()),
         }
         .and_then(|()| self.inner.batch_execute(&step.plan.sql));
-        if result.is_err() && step.plan.ends {
-            let _ended = self.inner.batch_execute("ROLLBACK");
+        if let Err(error) = &result {
+            match &step.plan.rides {
+                Rides::Behind(sql) if self.session.is_denied(error) => {
+                    result = self.inner.batch_execute(sql);
+                }
+                Rides::BeforeEnd(sql) if self.session.is_denied(error) => {
+                    result = self.inner.batch_execute(sql);
+                }
+                Rides::BeforeEnd(_) => {
+                    let _ended = self.inner.batch_execute("ROLLBACK");
+                }
+                Rides::Nothing | Rides::Behind(_) => {}
+            }
         }
         self.session.finish_batch(&step, result.as_ref().err());
         result
@@ -201,22 +274,39 @@ impl Connection for BemiConnection {
     where
         T: QueryFragment<Pg> + QueryId,
     {
-        let (plan, statement) = self.plan(source, Enclosing::Possible);
+        if let Some(travel) = &self.travel {
+            let past = Past::new(source, travel)?;
+            let result = self.inner.execute_returning_count(&past);
+            self.session.finish(&None, result.as_ref().err());
+            return result;
+        }
+        let (plan, classified) = self.plan(source, Wanted::Count, Enclosing::Possible);
+        let statement = classified.statement;
+        // If it fails, it fails again where the query is sent.
+        let prepared = classified
+            .prepare
+            .and_then(|sql| Some(CollectedQuery::new(sql, true, self.binds(source).ok()?)));
+        let send = |inner: &mut PgConnection| match &prepared {
+            Some(prepared) => inner.execute_returning_count(prepared),
+            None => inner.execute_returning_count(source),
+        };
         let result = match plan {
-            Plan::Forward => self.inner.execute_returning_count(source),
-            Plan::Precede(sql) => self
-                .inner
-                .batch_execute(&sql)
-                .and_then(|()| self.inner.execute_returning_count(source)),
+            Plan::Forward => send(&mut self.inner),
+            Plan::Precede(message) => self.precede(&message).and_then(|()| send(&mut self.inner)),
             Plan::Enclose(begin) => {
                 self.enclosed(&begin, |inner| inner.execute_returning_count(source))
             }
-            Plan::Tag(tag) => match count::count(&mut self.inner, Tagged::new(source, tag)) {
-                Err(error) if self.session.blames_tag(&error, &statement) => {
-                    self.inner.execute_returning_count(source)
-                }
-                result => result,
-            },
+            Plan::Tag(tag) => {
+                let result = match &prepared {
+                    Some(prepared) => execute_tagged(&mut self.inner, prepared, tag),
+                    None => execute_tagged(&mut self.inner, source, tag),
+                };
+                result.or_else(|error| {
+                    self.again(error, &statement, |inner| {
+                        inner.execute_returning_count(source)
+                    })
+                })
+            }
         };
         self.session.finish(&statement, result.as_ref().err());
         result

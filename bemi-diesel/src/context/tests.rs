@@ -17,7 +17,7 @@ fn message_holds_members_statement_and_hint() {
     assert_eq!(
         message(
             &context.members_json().json,
-            Some("DELETE FROM \"t\""),
+            Some(&sql_member("DELETE FROM \"t\"")),
             Lead::Row
         ),
         r#"{"SQL":"DELETE FROM \"t\"","tags":["a","b"],"user_id":7,"_bemi":{"lead":true}}"#
@@ -41,7 +41,7 @@ fn the_applications_own_sql_member_wins() {
     assert_eq!(
         parsed(&message(
             &context.members_json().json,
-            Some("SELECT 1"),
+            Some(&sql_member("SELECT 1")),
             Lead::None
         ))["SQL"],
         "mine"
@@ -120,7 +120,11 @@ fn it_serialises_as_the_object_that_it_is() {
 fn the_wire_is_ascii_in_keys_values_and_statement() {
     let text = "é \u{1F600}\u{fffd} \0 \u{7f} \" \\ Ω";
     let context = Context::new().with(text, json!({text: [text]}));
-    let wire = message(&context.members_json().json, Some(text), Lead::Row);
+    let wire = message(
+        &context.members_json().json,
+        Some(&sql_member(text)),
+        Lead::Row,
+    );
     assert!(wire.is_ascii(), "{wire}");
     assert!(wire.contains(r"\u00e9 \ud83d\ude00\ufffd \u0000"), "{wire}");
     assert_eq!(
@@ -143,7 +147,7 @@ fn a_context_as_long_as_it_may_be_is_sent_whole() {
     );
     // Even with the longest statement that the connections add, however it is escaped.
     let statement = "\u{1}".repeat(1024) + "…";
-    let wire = message(&members.json, Some(&statement), Lead::Row);
+    let wire = message(&members.json, Some(&sql_member(&statement)), Lead::Row);
     assert!(wire.len() <= MAX_MESSAGE_BYTES);
 }
 

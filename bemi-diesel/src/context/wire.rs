@@ -27,39 +27,54 @@ pub(crate) struct MembersJson {
 
 impl Context {
     pub(crate) fn members_json(&self) -> MembersJson {
+        let mut json = Vec::with_capacity(128);
+        for (key, value) in self.members() {
+            if !json.is_empty() {
+                json.push(b',');
+            }
+            write_member(&mut json, key, value);
+        }
+        if json.len() < MAX_CONTEXT_BYTES {
+            return MembersJson {
+                json: into_string(json),
+                cut: 0,
+            };
+        }
+        self.cut_members_json()
+    }
+
+    fn members(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.iter().filter(|(key, _)| *key != RESERVED_MEMBER)
+    }
+
+    /// The same for one that is too long: the largest members give way to a note.
+    fn cut_members_json(&self) -> MembersJson {
         let mut members: Vec<String> = self
-            .iter()
-            .filter(|(key, _)| *key != RESERVED_MEMBER)
+            .members()
             .map(|(key, value)| member(key, value))
             .collect();
         let mut length: usize = members.iter().map(|member| member.len() + 1).sum();
         let mut cut = 0;
-        if length > MAX_CONTEXT_BYTES {
-            let mut largest_first: Vec<(usize, &str)> = self
-                .iter()
-                .filter(|(key, _)| *key != RESERVED_MEMBER)
-                .map(|(key, _)| key)
-                .enumerate()
-                .collect();
-            largest_first.sort_by_key(|(at, _)| std::cmp::Reverse(members[*at].len()));
-            for (at, key) in largest_first {
-                if length <= MAX_CONTEXT_BYTES {
-                    break;
-                }
-                let bytes = members[at].len();
-                let note = member(key, &Value::String(format!("oversized: {bytes} bytes")));
-                length -= bytes;
-                cut += 1;
-                if key.len() <= MAX_NOTED_KEY_BYTES && note.len() < bytes {
-                    length += note.len();
-                    members[at] = note;
-                } else {
-                    length -= 1;
-                    members[at].clear();
-                }
+        let mut largest_first: Vec<(usize, &str)> =
+            self.members().map(|(key, _)| key).enumerate().collect();
+        largest_first.sort_by_key(|(at, _)| std::cmp::Reverse(members[*at].len()));
+        for (at, key) in largest_first {
+            if length <= MAX_CONTEXT_BYTES {
+                break;
             }
-            members.retain(|member| !member.is_empty());
+            let bytes = members[at].len();
+            let note = member(key, &Value::String(format!("oversized: {bytes} bytes")));
+            length -= bytes;
+            cut += 1;
+            if key.len() <= MAX_NOTED_KEY_BYTES && note.len() < bytes {
+                length += note.len();
+                members[at] = note;
+            } else {
+                length -= 1;
+                members[at].clear();
+            }
         }
+        members.retain(|member| !member.is_empty());
         MembersJson {
             json: members.join(","),
             cut,
@@ -69,10 +84,14 @@ impl Context {
 
 fn member(key: &str, value: &Value) -> String {
     let mut json = Vec::new();
-    write(&mut json, key);
-    json.push(b':');
-    write(&mut json, value);
+    write_member(&mut json, key, value);
     into_string(json)
+}
+
+fn write_member(json: &mut Vec<u8>, key: &str, value: impl Serialize) {
+    write(json, key);
+    json.push(b':');
+    write(json, value);
 }
 
 /// Which rows a message covers, beside those after it.
@@ -85,30 +104,36 @@ pub(crate) enum Lead {
     Row,
 }
 
-/// The content of a message: the context's members (see [`Context::members_json`]), the statement and
-/// the hint.
+/// The text of a statement as a member of a message.
+#[cfg(any(feature = "sync", feature = "async", test))]
+pub(crate) fn sql_member(text: &str) -> String {
+    let mut json = Vec::with_capacity(text.len() + text.len() / 8 + 16);
+    write_member(&mut json, super::SQL_MEMBER, text);
+    into_string(json)
+}
+
+/// The content of a message: the context's members (see [`Context::members_json`]), the statement (see
+/// [`sql_member`]) and the hint.
 ///
 /// The statement comes first, so that a member `SQL` of the application's own wins (of two equal keys
 /// jsonb keeps the last).
 #[cfg(any(feature = "sync", feature = "async", test))]
-pub(crate) fn message(members_json: &str, sql: Option<&str>, lead: Lead) -> String {
-    let mut json = String::with_capacity(
-        members_json.len() + sql.map_or(0, |sql| sql.len() + sql.len() / 8 + 16) + 32,
-    );
-    if let Some(sql) = sql {
-        json.push_str(&member(super::SQL_MEMBER, &Value::from(sql)));
-    }
-    let mut push = |part: &str| {
-        if !json.is_empty() && !part.is_empty() {
+pub(crate) fn message(members_json: &str, sql_member: Option<&str>, lead: Lead) -> String {
+    let sql_member = sql_member.unwrap_or_default();
+    let hint = match lead {
+        Lead::None => "",
+        Lead::Row => "\"_bemi\":{\"lead\":true}",
+    };
+    let mut json = String::with_capacity(sql_member.len() + members_json.len() + hint.len() + 4);
+    json.push('{');
+    for part in [sql_member, members_json, hint] {
+        if json.len() > 1 && !part.is_empty() {
             json.push(',');
         }
         json.push_str(part);
-    };
-    push(members_json);
-    if lead == Lead::Row {
-        push("\"_bemi\":{\"lead\":true}");
     }
-    format!("{{{json}}}")
+    json.push('}');
+    json
 }
 
 /// Strings and numbers of a context have no way to fail.

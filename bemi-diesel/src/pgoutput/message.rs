@@ -218,6 +218,13 @@ pub(crate) struct LogicalMessage {
     pub(crate) content: Bytes,
 }
 
+impl LogicalMessage {
+    /// Whether somebody asks to store how far the log has been read.
+    pub(crate) fn is_heartbeat(&self) -> bool {
+        !self.transactional && self.prefix == "_bemi_heartbeat"
+    }
+}
+
 impl fmt::Debug for LogicalMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogicalMessage")

@@ -58,5 +58,5 @@ pub(crate) fn timestamp(micros_since_2000: i64) -> Result<DateTime<Utc>, DecodeE
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
+#[cfg(any(test, feature = "__internals"))]
 pub(crate) mod wire;

@@ -1,17 +1,26 @@
 //! Writes messages as PostgreSQL does, for tests.
 
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "what is too long for the protocol is not worth an error in a test"
+)]
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// A value in a row.
 #[derive(Clone, Copy)]
-pub(crate) enum Cell<'a> {
+pub enum Cell<'a> {
+    /// NULL.
     Null,
+    /// A large value that an update left alone.
     Unchanged,
+    /// A value in its text form.
     Text(&'a [u8]),
 }
 
 /// A value in its text form.
-pub(crate) fn t(text: &str) -> Cell<'_> {
+#[must_use]
+pub fn t(text: &str) -> Cell<'_> {
     Cell::Text(text.as_bytes())
 }
 
@@ -47,7 +56,9 @@ fn put_tuple(frame: &mut BytesMut, kind: u8, cells: &[Cell<'_>]) {
     }
 }
 
-pub(crate) fn begin(final_lsn: u64, micros_since_2000: i64, xid: u32) -> Bytes {
+/// A transaction starts.
+#[must_use]
+pub fn begin(final_lsn: u64, micros_since_2000: i64, xid: u32) -> Bytes {
     frame(b'B', |frame| {
         frame.put_u64(final_lsn);
         frame.put_i64(micros_since_2000);
@@ -55,7 +66,9 @@ pub(crate) fn begin(final_lsn: u64, micros_since_2000: i64, xid: u32) -> Bytes {
     })
 }
 
-pub(crate) fn commit(commit_lsn: u64, end_lsn: u64, micros_since_2000: i64) -> Bytes {
+/// It ends.
+#[must_use]
+pub fn commit(commit_lsn: u64, end_lsn: u64, micros_since_2000: i64) -> Bytes {
     frame(b'C', |frame| {
         frame.put_u8(0);
         frame.put_u64(commit_lsn);
@@ -64,8 +77,9 @@ pub(crate) fn commit(commit_lsn: u64, end_lsn: u64, micros_since_2000: i64) -> B
     })
 }
 
-/// `columns`: whether it is part of the replica identity, the name, the type's oid.
-pub(crate) fn relation(
+/// A table. `columns`: whether it is part of the replica identity, the name, the type's oid.
+#[must_use]
+pub fn relation(
     oid: u32,
     schema: &str,
     name: &str,
@@ -87,15 +101,18 @@ pub(crate) fn relation(
     })
 }
 
-pub(crate) fn insert(oid: u32, new: &[Cell<'_>]) -> Bytes {
+/// A row of the table `oid`.
+#[must_use]
+pub fn insert(oid: u32, new: &[Cell<'_>]) -> Bytes {
     frame(b'I', |frame| {
         frame.put_u32(oid);
         put_tuple(frame, b'N', new);
     })
 }
 
-/// `old`: its kind, `K` or `O`, and the row.
-pub(crate) fn update(oid: u32, old: Option<(u8, &[Cell<'_>])>, new: &[Cell<'_>]) -> Bytes {
+/// A row of the table `oid` is updated. `old`: its kind, `K` or `O`, and the row.
+#[must_use]
+pub fn update(oid: u32, old: Option<(u8, &[Cell<'_>])>, new: &[Cell<'_>]) -> Bytes {
     frame(b'U', |frame| {
         frame.put_u32(oid);
         if let Some((kind, old)) = old {
@@ -105,14 +122,18 @@ pub(crate) fn update(oid: u32, old: Option<(u8, &[Cell<'_>])>, new: &[Cell<'_>])
     })
 }
 
-pub(crate) fn delete(oid: u32, kind: u8, old: &[Cell<'_>]) -> Bytes {
+/// A row of the table `oid` is deleted; `kind`: `K` or `O`.
+#[must_use]
+pub fn delete(oid: u32, kind: u8, old: &[Cell<'_>]) -> Bytes {
     frame(b'D', |frame| {
         frame.put_u32(oid);
         put_tuple(frame, kind, old);
     })
 }
 
-pub(crate) fn truncate(oids: &[u32], options: u8) -> Bytes {
+/// Tables are emptied; `options`: 1 for `CASCADE`, 2 for `RESTART IDENTITY`.
+#[must_use]
+pub fn truncate(oids: &[u32], options: u8) -> Bytes {
     frame(b'T', |frame| {
         put_len(frame, oids.len());
         frame.put_u8(options);
@@ -122,7 +143,9 @@ pub(crate) fn truncate(oids: &[u32], options: u8) -> Bytes {
     })
 }
 
-pub(crate) fn message(transactional: bool, lsn: u64, prefix: &str, content: &[u8]) -> Bytes {
+/// What `pg_logical_emit_message` writes.
+#[must_use]
+pub fn message(transactional: bool, lsn: u64, prefix: &str, content: &[u8]) -> Bytes {
     frame(b'M', |frame| {
         frame.put_u8(transactional.into());
         frame.put_u64(lsn);

@@ -6,9 +6,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::handle::{CaptureHandle, Status};
 use super::task::{self, Task};
+use crate::Lsn;
 use crate::error::{Error, ErrorKind};
-use crate::settings::{DEFAULT_NAME, Settings, Tables};
-use crate::setup::{OnGap, setup};
+use crate::settings::{DEFAULT_NAME, Settings};
+use crate::setup::{OnGap, RowCondition, TablePattern, Tables, setup};
 
 /// The built-in capture: reads the write-ahead log of a database and fills the table `changes`.
 ///
@@ -37,7 +38,11 @@ impl Capture {
             slot: DEFAULT_NAME.to_owned(),
             publication: DEFAULT_NAME.to_owned(),
             setup: true,
-            tables: Tables::default(),
+            tables: None,
+            exclude: Vec::new(),
+            conditions: Vec::new(),
+            publish_via_partition_root: None,
+            ddl: None,
             ignore: Vec::new(),
             keep_unchanged: false,
         }
@@ -52,7 +57,11 @@ pub struct CaptureBuilder {
     slot: String,
     publication: String,
     setup: bool,
-    tables: Tables,
+    tables: Option<Vec<String>>,
+    exclude: Vec<String>,
+    conditions: Vec<(String, String)>,
+    publish_via_partition_root: Option<bool>,
+    ddl: Option<bool>,
     ignore: Vec<String>,
     keep_unchanged: bool,
 }
@@ -64,6 +73,12 @@ impl std::fmt::Debug for CaptureBuilder {
             .field("publication", &self.publication)
             .field("setup", &self.setup)
             .field("tables", &self.tables)
+            .field("exclude", &self.exclude)
+            .field("conditions", &self.conditions)
+            .field(
+                "publish_via_partition_root",
+                &self.publish_via_partition_root,
+            )
             .field("ignore", &self.ignore)
             .field("keep_unchanged", &self.keep_unchanged)
             .finish_non_exhaustive()
@@ -89,18 +104,58 @@ impl CaptureBuilder {
         self
     }
 
-    /// Tracks these tables only, named as `table` (in every schema) or `schema.table`. Defaults to
-    /// every table that exists when the capture starts. Tables that are tracked already stay so.
+    /// Tracks these tables only. Each pattern is `table` (in every schema) or `schema.table`, where `*`
+    /// stands for any text within a name and `?` for one character: `sales.*`, `public.order_*`. Between
+    /// double quotes every character stands for itself: `"odd.schema"."a*b"`. A partitioned table means
+    /// its partitions. Defaults to every table. Tables that are tracked already stay so.
+    ///
+    /// Tables that are made later become tracked by themselves: where the setup was a superuser's, in the
+    /// transaction that makes them, by an event trigger; else within five seconds, by a running capture
+    /// whose role owns them, and what is written to them before is not recorded. Nor are the rows that a
+    /// `CREATE TABLE AS` or `SELECT INTO` itself writes.
     pub fn tables<T: Into<String>>(mut self, tables: impl IntoIterator<Item = T>) -> Self {
-        self.tables.only = Some(tables.into_iter().map(Into::into).collect());
+        self.tables = Some(tables.into_iter().map(Into::into).collect());
         self
     }
 
     /// Leaves these tables out, named like those of [`tables`](Self::tables). Defaults to none.
     pub fn exclude<T: Into<String>>(mut self, tables: impl IntoIterator<Item = T>) -> Self {
-        self.tables
-            .exclude
-            .extend(tables.into_iter().map(Into::into));
+        self.exclude.extend(tables.into_iter().map(Into::into));
+        self
+    }
+
+    /// Tracks only those rows of `tables` (named like those of [`tables`](Self::tables)) for which the
+    /// SQL expression `condition` is true. Needs PostgreSQL 15. Defaults to every row; a condition that
+    /// was set once stays until another replaces it.
+    ///
+    /// It is the [row filter] of a publication, with its limits: only the table's columns, constants and
+    /// immutable built-in functions; an `UPDATE` that takes a row out of the condition is a `DELETE` in
+    /// the trail, one that brings it in a `CREATE`; `TRUNCATE` is always recorded. The condition needs
+    /// the replica identity `FULL` that setup gives: whoever takes it away makes the application's own
+    /// `UPDATE` and `DELETE` fail.
+    ///
+    /// [row filter]: https://www.postgresql.org/docs/current/logical-replication-row-filter.html
+    pub fn rows_where(mut self, tables: impl Into<String>, condition: impl Into<String>) -> Self {
+        self.conditions.push((tables.into(), condition.into()));
+        self
+    }
+
+    /// Whether a row of a partition passes for one of its partitioned table: with `true`, `table` is the
+    /// partitioned table's name. A `TRUNCATE` of a single partition is then not recorded. Defaults to
+    /// what the publication says, which is `false` for a new one.
+    ///
+    /// It holds for partitioned tables all of whose partitions are tracked, and which have a primary
+    /// key: without one, the application's `UPDATE` of a new partition would fail.
+    pub fn publish_via_partition_root(mut self, whether: bool) -> Self {
+        self.publish_via_partition_root = Some(whether);
+        self
+    }
+
+    /// Whether commands that make, alter or drop a table are changes too, with the operation
+    /// [`Ddl`](crate::Operation::Ddl). Takes a superuser, as it takes an event trigger. Defaults to what an
+    /// earlier setup said, at first `false`.
+    pub fn ddl(mut self, whether: bool) -> Self {
+        self.ddl = Some(whether);
         self
     }
 
@@ -126,7 +181,8 @@ impl CaptureBuilder {
         self
     }
 
-    /// Expects that `bemi setup` has been run, and changes nothing but the rows of `changes`: the role
+    /// Expects that `bemi setup` has been run, and changes nothing but the rows of `changes`, and new
+    /// tables that become tracked as far as the role owns them: the role
     /// then needs no more than `REPLICATION` and the rights on bemi's tables. By default the capture
     /// makes what is missing.
     pub fn without_setup(mut self) -> Self {
@@ -136,6 +192,10 @@ impl CaptureBuilder {
 
     /// Starts the capture in a thread and runtime of its own, and returns once it reads the log: every
     /// change that is committed from then on will be stored.
+    ///
+    /// Any number of captures of one slot may be started, as by the instances of an application. One
+    /// reads the log; the others [stand by](crate::State::StandingBy), for which this returns too, and one
+    /// of them takes over when the first one has ended.
     ///
     /// It goes on until [`CaptureHandle::shutdown`], and reconnects by itself whenever a connection is
     /// lost.
@@ -151,7 +211,31 @@ impl CaptureBuilder {
             &self.publication,
         )?
         .with_rules(&self.ignore, self.keep_unchanged)?;
-        start(settings, self.setup.then_some(self.tables)).await
+        let tables = self.selection()?;
+        start(settings, self.setup.then_some(tables)).await
+    }
+
+    fn selection(&self) -> Result<Tables, Error> {
+        let patterns = |texts: &[String]| -> Result<Vec<TablePattern>, Error> {
+            texts.iter().map(|text| TablePattern::parse(text)).collect()
+        };
+        let condition = |(table, condition): &(String, String)| {
+            Ok(RowCondition {
+                table: TablePattern::parse(table)?,
+                condition: condition.clone(),
+            })
+        };
+        Ok(Tables {
+            only: self.tables.as_deref().map(patterns).transpose()?,
+            exclude: patterns(&self.exclude)?,
+            conditions: self
+                .conditions
+                .iter()
+                .map(condition)
+                .collect::<Result<_, Error>>()?,
+            publish_via_partition_root: self.publish_via_partition_root,
+            ddl: self.ddl,
+        })
     }
 }
 
@@ -162,6 +246,7 @@ pub(crate) async fn start(
 ) -> Result<CaptureHandle, Error> {
     let (status_sender, status) = watch::channel(Status::starting());
     let (stop, stopping) = watch::channel(false);
+    let (want, wanted) = watch::channel(Lsn::ZERO);
     let (ready_sender, ready) = oneshot::channel();
     let work = async move {
         if let Some(tables) = tables {
@@ -174,6 +259,7 @@ pub(crate) async fn start(
             settings,
             status: status_sender,
             stopping,
+            wanted,
             ready: Some(ready_sender),
             moved: false,
         })
@@ -197,6 +283,7 @@ pub(crate) async fn start(
     let handle = CaptureHandle {
         status,
         stop,
+        want,
         thread: Some(thread),
     };
     match ready.await {

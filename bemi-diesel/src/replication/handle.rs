@@ -14,6 +14,8 @@ use crate::error::{Error, ErrorKind};
 pub struct CaptureHandle {
     pub(super) status: watch::Receiver<Status>,
     pub(super) stop: watch::Sender<bool>,
+    /// The farthest position that somebody waits for.
+    pub(super) want: watch::Sender<Lsn>,
     pub(super) thread: Option<thread::JoinHandle<Result<(), Error>>>,
 }
 
@@ -46,6 +48,8 @@ pub struct Status {
 pub enum State {
     /// It connects for the first time.
     Starting,
+    /// Another capture reads from the slot; this one takes over when that ends.
+    StandingBy,
     /// It reads the log.
     Streaming,
     /// It waits before it tries again; the text says what went wrong.
@@ -78,7 +82,8 @@ impl Status {
 }
 
 impl CaptureHandle {
-    /// Waits until every change that was committed before `lsn` is stored in `changes`.
+    /// Waits until every change that was committed before `lsn` is stored in `changes`, and the trail is
+    /// known to reach there, so that it can be asked as of `lsn`.
     ///
     /// Take `lsn` from `pg_current_wal_insert_lsn()` after the commit to see one's own changes.
     ///
@@ -86,13 +91,22 @@ impl CaptureHandle {
     ///
     /// [`ErrorKind::Stopped`] when the capture ends before that. While it reconnects, this waits; wrap
     /// it in a timeout where that matters.
+    ///
+    /// A capture that stands by asks the other one four times a second to store how far it has come: by a
+    /// message in the log of the source with the prefix `_bemi_heartbeat`.
     pub async fn wait_for(&self, lsn: Lsn) -> Result<(), Error> {
         let mut status = self.status.clone();
+        let has_reached = |status: &Status| status.captured_lsn.min(status.flush_lsn) >= lsn;
+        self.want.send_if_modified(|wanted| {
+            let farther = *wanted < lsn;
+            *wanted = lsn.max(*wanted);
+            farther
+        });
         let reached = status
-            .wait_for(|status| status.captured_lsn >= lsn || status.is_final())
+            .wait_for(|status| has_reached(status) || status.is_final())
             .await;
         match reached {
-            Ok(status) if status.captured_lsn >= lsn => Ok(()),
+            Ok(status) if has_reached(&status) => Ok(()),
             Ok(_) | Err(_) => Err(Error::new(ErrorKind::Stopped)),
         }
     }

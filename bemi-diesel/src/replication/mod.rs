@@ -7,6 +7,7 @@ mod capture;
 mod catalog;
 mod handle;
 mod session;
+mod standby;
 mod task;
 pub(crate) mod transport;
 

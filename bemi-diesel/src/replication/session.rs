@@ -6,11 +6,11 @@ use crate::error::ErrorKind;
 use crate::stitch::Transaction;
 use crate::{Change, Lsn};
 
-/// A backlog is stored in transactions of about this many changes …
-const BATCH_CHANGES: usize = 10_000;
+/// A backlog is stored in transactions, and a large transaction in parts, of about this many changes …
+pub(super) const BATCH_CHANGES: usize = 10_000;
 
 /// … or of about this many bytes of rows and contexts: this is memory, and rows can be large.
-const BATCH_BYTES: usize = 16 << 20;
+pub(super) const BATCH_BYTES: usize = 16 << 20;
 
 /// A position that no change belongs to is stored after this long …
 const IDLE_INTERVAL: Duration = Duration::from_secs(30);
@@ -46,6 +46,17 @@ pub(crate) struct Batch {
     pub(crate) flush_lsn: Lsn,
 }
 
+/// A transaction that is stored in parts while it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Large {
+    /// There is none.
+    None,
+    /// It is being read. Nothing else can be stored.
+    Open,
+    /// All of it has been read. What is left of it is stored at once.
+    Read,
+}
+
 /// One replication stream's progress.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -58,8 +69,11 @@ pub(crate) struct Session {
     /// Everything before this is stored.
     flushed: Lsn,
     flushed_at: Instant,
+    large: Large,
     /// The server waits to hear that `read` is stored: it is shutting down.
     urgent: bool,
+    /// Somebody waits until the position is stored that reaches here.
+    wanted: Lsn,
 }
 
 impl Session {
@@ -71,8 +85,23 @@ impl Session {
             read: stored,
             flushed: stored,
             flushed_at: now,
+            large: Large::None,
             urgent: false,
+            wanted: Lsn::ZERO,
         }
+    }
+
+    /// Whether the transaction with this commit record is stored.
+    pub(crate) fn is_stored(&self, commit_lsn: Lsn) -> bool {
+        commit_lsn < self.flushed
+    }
+
+    /// A part of a transaction has been read and is about to be stored. What was read before must be stored
+    /// first.
+    pub(crate) fn part(&mut self) -> Option<Batch> {
+        let batch = (!self.pending.is_empty()).then(|| self.batch());
+        self.large = Large::Open;
+        batch
     }
 
     /// A transaction has been read.
@@ -83,8 +112,11 @@ impl Session {
         self.read = self.read.max(transaction.end_lsn);
         if !transaction.changes.is_empty() {
             self.pending_changes += transaction.changes.len();
-            self.pending_bytes += transaction.changes.iter().map(size).sum::<usize>();
+            self.pending_bytes += transaction.changes.iter().map(Change::size).sum::<usize>();
             self.pending.push(transaction);
+        }
+        if self.large == Large::Open {
+            self.large = Large::Read;
         }
     }
 
@@ -94,29 +126,44 @@ impl Session {
         self.urgent |= reply_requested;
     }
 
+    /// Somebody waits for the stored position to reach `lsn`.
+    pub(crate) fn want(&mut self, lsn: Lsn) {
+        self.wanted = lsn;
+    }
+
     /// What to store now, if anything. `more` tells whether something further has arrived already:
     /// a lone commit is stored at once, a backlog in batches.
     pub(crate) fn due(&mut self, now: Instant, more: bool) -> Option<Batch> {
-        let due = if self.pending.is_empty() {
-            self.idle_deadline().is_some_and(|deadline| deadline <= now)
-        } else {
-            !more || self.pending_changes >= BATCH_CHANGES || self.pending_bytes >= BATCH_BYTES
-        };
-        due.then(|| {
-            (self.pending_changes, self.pending_bytes) = (0, 0);
-            self.urgent = false;
-            Batch {
-                transactions: std::mem::take(&mut self.pending),
-                flush_lsn: self.read,
+        let due = match self.large {
+            Large::Open => false,
+            Large::Read => true,
+            Large::None if self.pending.is_empty() => {
+                self.idle_deadline().is_some_and(|deadline| deadline <= now)
             }
-        })
+            Large::None => {
+                !more || self.pending_changes >= BATCH_CHANGES || self.pending_bytes >= BATCH_BYTES
+            }
+        };
+        due.then(|| self.batch())
+    }
+
+    fn batch(&mut self) -> Batch {
+        (self.pending_changes, self.pending_bytes) = (0, 0);
+        self.urgent = false;
+        self.large = Large::None;
+        Batch {
+            transactions: std::mem::take(&mut self.pending),
+            flush_lsn: self.read,
+        }
     }
 
     /// When the position has to be stored although no change came; `None` while it has not moved.
     pub(crate) fn idle_deadline(&self) -> Option<Instant> {
         let patience = match self.read.as_u64() - self.flushed.as_u64() {
             0 => return None,
-            _ if self.urgent => Duration::ZERO,
+            _ if self.urgent || self.flushed < self.wanted && self.wanted <= self.read => {
+                Duration::ZERO
+            }
             BUSY_BYTES.. => BUSY_INTERVAL,
             _ => IDLE_INTERVAL,
         };
@@ -142,14 +189,6 @@ impl Session {
             self.flushed
         }
     }
-}
-
-/// What a change takes in memory, roughly.
-fn size(change: &Change) -> usize {
-    [&change.before, &change.after, &change.context]
-        .into_iter()
-        .map(|json| json.as_str().len())
-        .sum()
 }
 
 /// Whether a stream that nothing comes from is alive.

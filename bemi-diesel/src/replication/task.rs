@@ -9,18 +9,17 @@ use tokio::sync::{oneshot, watch};
 
 use super::catalog;
 use super::handle::{State, Status};
-use super::session::{self, Session, Silence};
+use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
+use super::standby;
 use super::transport::{Event, Transport, decode_error};
+use crate::Lsn;
 use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
 use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::setup::{Publication, Server, Slot};
+use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep};
 use crate::sink::postgres::PostgresSink;
-use crate::stitch::{Stitcher, Transaction};
-
-/// How long a start waits for the slot of a predecessor that has just died.
-const SLOT_PATIENCE: Duration = Duration::from_secs(5);
+use crate::stitch::{RejectedContext, Stitcher, Transaction};
 
 /// How long a stop waits for what is being stored, or asked.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -29,11 +28,16 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How often what is stored is checked to have been published all the time.
+const PUBLICATION_INTERVAL: Duration = Duration::from_secs(2);
+
 pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) status: watch::Sender<Status>,
     pub(super) stopping: watch::Receiver<bool>,
-    /// Sent when the log is read for the first time.
+    /// The farthest position that somebody waits for.
+    pub(super) wanted: watch::Receiver<Lsn>,
+    /// Sent when the log is read for the first time, or when somebody else is found to read it.
     pub(super) ready: Option<oneshot::Sender<()>>,
     /// Something was stored since the last reconnect.
     pub(super) moved: bool,
@@ -41,7 +45,6 @@ pub(super) struct Task {
 
 /// Captures until told to stop, or until an error comes that waiting does not mend.
 pub(super) async fn run(mut task: Task) -> Result<(), Error> {
-    let started = Instant::now();
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))
@@ -57,10 +60,12 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
             }
             Err(error) => error,
         };
+        if let ErrorKind::SlotInUse { pid, .. } = error.kind() {
+            task.stand_by(*pid).await;
+            continue;
+        }
         let starting = task.ready.is_some();
-        let patient = matches!(error.kind(), ErrorKind::SlotInUse { .. })
-            && started.elapsed() < SLOT_PATIENCE;
-        if !error.is_retryable() || starting && !patient {
+        if !error.is_retryable() || starting {
             if !starting {
                 // Whoever starts a capture is given the error; later there may be nobody who looks.
                 tracing::error!(error = %Chain(&error), help = error.hint().as_deref(), "capture failed");
@@ -76,13 +81,11 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
             task.moved = false;
         }
         let delay = delays.next().unwrap_or_default();
-        if !starting {
-            tracing::warn!(error = %Chain(&error), help = error.hint().as_deref(), ?delay, "capture reconnects");
-            task.status.send_modify(|status| {
-                status.state = State::Reconnecting(Chain(&error).to_string());
-                status.reconnects += u64::from(was_streaming);
-            });
-        }
+        tracing::warn!(error = %Chain(&error), help = error.hint().as_deref(), ?delay, "capture reconnects");
+        task.status.send_modify(|status| {
+            status.state = State::Reconnecting(Chain(&error).to_string());
+            status.reconnects += u64::from(was_streaming);
+        });
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = stop_requested(&mut task.stopping) => {}
@@ -99,18 +102,18 @@ impl Task {
             () = stop_requested(&mut stopping) => return Ok(()),
             stream = Stream::open(&self.settings) => stream?,
         };
-        if let Some(ready) = self.ready.take() {
-            let _whoever_started_us_may_be_gone = ready.send(());
-        }
         tracing::info!(slot = self.settings.slot, lsn = %stream.session.captured(), "capture reads the log");
         self.status.send_modify(|status| {
             status.state = State::Streaming;
             status.flush_lsn = stream.sink.flush_lsn();
         });
+        self.ready();
         loop {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
             let mut event = stream.transport.try_recv();
-            let storing = stream.store_due(event.is_some());
+            stream.session.want(*self.wanted.borrow_and_update());
+            let storing =
+                stream.store_due(event.is_some(), &self.settings.publication, &self.status);
             let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
                 // What it was storing is stored or is not: the next start will see.
                 return Ok(());
@@ -134,18 +137,44 @@ impl Task {
                     () = stream.sink.closed() => return Err(stream.sink.disconnected()),
                     event = stream.transport.recv() => Some(event),
                     () = sleep_until(idle), if idle.is_some() => None,
+                    Ok(()) = self.wanted.changed() => None,
                     () = sleep_until(Some(stream.silence.check_at())) => None,
+                    () = sleep_until(Some(stream.check_publication_at.min(stream.sweep_at))) => None,
                 };
             }
             let next = async {
                 match event {
                     Some(event) => stream.handle(event?, &self.status).await,
-                    None => stream.check_silence(&self.settings.slot).await,
-                }
+                    None => stream.look_around(&self.settings).await,
+                }?;
+                stream.sweep(&self.settings.publication).await
             };
             if unless_overdue(&mut stopping, next).await?.is_none() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Waits until nobody reads from the slot any more, or until told to stop.
+    async fn stand_by(&mut self, pid: Option<i32>) {
+        tracing::info!(
+            slot = self.settings.slot,
+            pid,
+            "capture stands by: another one reads from the slot"
+        );
+        self.status
+            .send_modify(|status| status.state = State::StandingBy);
+        self.ready();
+        tokio::select! {
+            () = standby::slot_is_free(&self.settings, &self.status, &self.wanted) => {}
+            () = stop_requested(&mut self.stopping) => {}
+        }
+    }
+
+    /// Whoever started us need not wait any longer, and may be gone.
+    fn ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            let _gone = ready.send(());
         }
     }
 
@@ -167,10 +196,15 @@ struct Stream {
     stitcher: Stitcher,
     session: Session,
     silence: Silence,
+    check_publication_at: Instant,
     /// The tables with columns of a composite type.
     composed: HashMap<RelationId, Relation>,
     /// Those of them that this transaction has looked at.
     seen: HashSet<RelationId>,
+    /// When to look for new tables.
+    sweep_at: Instant,
+    /// New tables that cannot be tracked, and have been told of.
+    refused: HashSet<String>,
 }
 
 impl Stream {
@@ -178,6 +212,14 @@ impl Stream {
         let source = Connection::open(&settings.source).await?;
         let server = Server::read(&source).await?;
         server.check()?;
+        let slot = Slot::read(&source, &settings.slot).await?;
+        // First of all, as whoever reads from it may hold a lock on the progress.
+        if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid) {
+            return Err(Error::new(ErrorKind::SlotInUse {
+                slot: settings.slot.clone(),
+                pid: Some(pid),
+            }));
+        }
         let sink = PostgresSink::open(
             &settings.destination,
             server.system_identifier,
@@ -186,7 +228,6 @@ impl Stream {
         )
         .await?;
         let stored = sink.flush_lsn();
-        let slot = Slot::read(&source, &settings.slot).await?;
         let Some(slot) = slot.filter(|slot| !slot.is_lost()) else {
             return Err(Error::new(ErrorKind::SlotLost {
                 slot: settings.slot.clone(),
@@ -194,14 +235,7 @@ impl Stream {
             }));
         };
         slot.check_database(&server.database)?;
-        // Since PostgreSQL 18 the server passes over a publication that is missing, and says nothing.
-        if Publication::read(&source, &settings.publication)
-            .await?
-            .is_none()
-        {
-            let missing = format!("the publication {:?}", settings.publication);
-            return Err(Error::new(ErrorKind::NotSetUp { missing }));
-        }
+        Publication::check(&source, &settings.publication, sink.publication()).await?;
         let from =
             session::resume(slot.confirmed_flush_lsn, stored, slot.log_end).map_err(Error::new)?;
         let transport = Transport::start(
@@ -224,7 +258,10 @@ impl Stream {
             session: Session::new(stored, Instant::now()),
             composed: HashMap::new(),
             seen: HashSet::new(),
+            sweep_at: Instant::now(),
+            refused: HashSet::new(),
             silence: Silence::new(settings.source.patience(), Instant::now()),
+            check_publication_at: Instant::now() + PUBLICATION_INTERVAL,
         })
     }
 
@@ -241,20 +278,59 @@ impl Stream {
         let _in_time = tokio::time::timeout(RELEASE_PATIENCE, released).await;
     }
 
-    /// Stores what the session says is due, and then acknowledges it.
-    async fn store_due(&mut self, more: bool) -> Result<Option<Stored>, Error> {
-        let Some(batch) = self.session.due(Instant::now(), more) else {
-            return Ok(None);
+    /// Stores what the session says is due, or a part of a transaction that is being read.
+    async fn store_due(
+        &mut self,
+        more: bool,
+        publication: &str,
+        status: &watch::Sender<Status>,
+    ) -> Result<Option<Stored>, Error> {
+        let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES);
+        let part = part.filter(|part| !self.session.is_stored(part.commit_lsn));
+        let batch = match &part {
+            Some(_) => self.session.part(),
+            None => self.session.due(Instant::now(), more),
         };
+        if part.is_some() || batch.is_some() {
+            self.check_publication(publication).await?;
+        }
+        let stored = match batch {
+            Some(batch) => Some(self.store(batch).await?),
+            None => None,
+        };
+        if let Some(part) = part {
+            report_rejected(&part.rejected, status);
+            self.sink.store_part(&part.changes).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Stores the batch, and then acknowledges it.
+    async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
         self.sink
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
         self.session.flushed(batch.flush_lsn, Instant::now());
         self.transport.acknowledge(batch.flush_lsn);
-        Ok(Some(Stored {
+        Ok(Stored {
             transactions: batch.transactions,
             flush_lsn: batch.flush_lsn,
-        }))
+        })
+    }
+
+    /// Asks the server, if it was not asked a moment ago, whether what it sends was published.
+    async fn check_publication(&mut self, publication: &str) -> Result<(), Error> {
+        if Instant::now() < self.check_publication_at {
+            return Ok(());
+        }
+        self.check_publication_at = Instant::now() + PUBLICATION_INTERVAL;
+        Publication::check(&self.source, publication, self.sink.publication()).await
+    }
+
+    /// Asks the server whether all is well that cannot be told from the stream.
+    async fn look_around(&mut self, settings: &Settings) -> Result<(), Error> {
+        self.check_publication(&settings.publication).await?;
+        self.check_silence(&settings.slot).await
     }
 
     /// Asks the server whether something should have come, if the silence is long.
@@ -272,6 +348,30 @@ impl Stream {
         {
             return Err(self.source.silent());
         }
+        Ok(())
+    }
+
+    /// Tracks tables that are new, if it is time to look for some.
+    async fn sweep(&mut self, publication: &str) -> Result<(), Error> {
+        if Instant::now() < self.sweep_at {
+            return Ok(());
+        }
+        let swept = match sweep(&self.source, publication).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Server { .. }) => {
+                tracing::warn!(error = %Chain(&error), "the capture cannot look for new tables");
+                Swept::default()
+            }
+            swept => swept?,
+        };
+        for table in swept.tracked {
+            tracing::info!(table, "a new table is tracked");
+        }
+        for (table, reason) in swept.refused {
+            if self.refused.insert(table.clone()) {
+                tracing::warn!(table, reason, "a new table is not tracked");
+            }
+        }
+        self.sweep_at = Instant::now() + SWEEP_INTERVAL;
         Ok(())
     }
 
@@ -305,6 +405,12 @@ impl Stream {
             } => {
                 self.describe(relation).await?;
             }
+            Event::Message {
+                message: Message::LogicalMessage(message),
+                ..
+            } if message.is_heartbeat() && self.stitcher.is_idle() => {
+                self.session.keepalive(message.lsn, true);
+            }
             Event::Message { message, position } => {
                 if let Message::Begin(_) = message {
                     self.seen.clear();
@@ -313,7 +419,7 @@ impl Stream {
                 }
                 let pushed = self.stitcher.push(message, position, Utc::now());
                 if let Some(transaction) = pushed.map_err(|error| decode_error(position, &error))? {
-                    report_rejected(&transaction, status);
+                    report_rejected(&transaction.rejected, status);
                     self.session.transaction(transaction);
                 }
             }
@@ -332,19 +438,15 @@ impl Stream {
 /// A batch that is durable.
 struct Stored {
     transactions: Vec<Transaction>,
-    flush_lsn: crate::Lsn,
+    flush_lsn: Lsn,
 }
 
 impl Stored {
     fn count(self, status: &watch::Sender<Status>) {
-        let changes: usize = self
-            .transactions
-            .iter()
-            .map(|transaction| transaction.changes.len())
-            .sum();
+        let changes: u64 = self.transactions.iter().map(Transaction::count).sum();
         status.send_modify(|status| {
             status.flush_lsn = self.flush_lsn;
-            status.changes += changes as u64;
+            status.changes += changes;
             status.transactions += self.transactions.len() as u64;
             status.last_committed_at = self
                 .transactions
@@ -355,12 +457,12 @@ impl Stored {
     }
 }
 
-fn report_rejected(transaction: &Transaction, status: &watch::Sender<Status>) {
-    for rejected in &transaction.rejected {
+fn report_rejected(rejected: &[RejectedContext], status: &watch::Sender<Status>) {
+    for rejected in rejected {
         tracing::warn!(lsn = %rejected.lsn, reason = %rejected.reason, "a context could not be attached");
     }
-    if !transaction.rejected.is_empty() {
-        status.send_modify(|status| status.rejected_contexts += transaction.rejected.len() as u64);
+    if !rejected.is_empty() {
+        status.send_modify(|status| status.rejected_contexts += rejected.len() as u64);
     }
 }
 

@@ -43,6 +43,7 @@ mod run;
 mod selection;
 mod statement;
 mod trail;
+mod write;
 
 pub(crate) use error::Refusal;
 pub use error::RevertError;

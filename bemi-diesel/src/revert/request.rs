@@ -1,7 +1,5 @@
 //! What a program says to revert something.
 
-use std::future::Future;
-
 use chrono::{DateTime, Utc};
 use diesel::result::Error;
 use serde_json::{Value, json};
@@ -326,7 +324,8 @@ async fn trail<C: Client<Error = Error>>(
         What::Read(_, ReadTrail(trail)) => trail,
         What::Given(changes) => {
             let mut entries: Vec<Entry> = changes.iter().map(Entry::from).collect();
-            entries.retain(|entry| entry.operation != Operation::Snapshot);
+            entries
+                .retain(|entry| !matches!(entry.operation, Operation::Snapshot | Operation::Ddl));
             entries.sort_by_key(Entry::position);
             entries.dedup_by_key(|entry| entry.id);
             run::load_earlier(client, entries, &origin).await?

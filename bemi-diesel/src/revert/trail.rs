@@ -146,6 +146,7 @@ impl Rows {
                     rows.present.clear();
                     rows.covered = true;
                 }
+                Operation::Ddl => {}
             }
         }
         rows

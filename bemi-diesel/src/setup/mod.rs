@@ -1,9 +1,15 @@
 //! Everything that has to exist before changes can be captured. Idempotent, and undone when it fails.
 //!
-//! `source` reads what there is, `plan` makes what is missing, `teardown` takes it back.
+//! `source` and `table` read what there is, `selection` says what of it is meant, `publish` and `plan` make
+//! what is missing, `follow` keeps to it, `teardown` takes it back.
 
+mod follow;
+mod pattern;
 mod plan;
+mod publish;
+mod selection;
 mod source;
+mod table;
 #[cfg(feature = "cli")]
 mod teardown;
 
@@ -12,14 +18,17 @@ use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
 
+pub(crate) use follow::{SWEEP_INTERVAL, Swept, sweep};
+pub(crate) use pattern::TablePattern;
 use plan::Plan;
+pub(crate) use selection::{RowCondition, Tables};
 pub(crate) use source::{Publication, Server, Slot};
 #[cfg(feature = "cli")]
 pub(crate) use teardown::teardown;
 
 use crate::error::Error;
 use crate::postgres::Connection;
-use crate::settings::{Settings, Tables};
+use crate::settings::Settings;
 
 /// The key of the advisory lock that keeps two setups of one database apart: "bemi" in ASCII.
 const SETUP_LOCK: i64 = 0x6265_6d69;

@@ -1,13 +1,10 @@
 //! What the source says about itself: its settings, our role, its tables, our slot and publication.
 
-use tokio_postgres::Row;
 use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::Lsn;
-use crate::error::{Error, ErrorKind, quote_identifier};
+use crate::error::{Error, ErrorKind};
 use crate::postgres::Connection;
-use crate::settings::Tables;
-use crate::sink::store;
 
 /// The oldest supported server.
 const MINIMUM_VERSION: i32 = 140_000;
@@ -20,6 +17,7 @@ pub(crate) struct Server {
     wal_level: String,
     pub(crate) role: String,
     may_replicate: bool,
+    pub(crate) is_superuser: bool,
     max_slots: i32,
     used_slots: i64,
     /// The cluster's system identifier.
@@ -37,7 +35,7 @@ impl Server {
                             WHERE m.rolname = 'rds_replication' AND pg_has_role(r.oid, m.oid, 'member')), \
                         current_setting('max_replication_slots')::int, \
                         (SELECT count(*) FROM pg_replication_slots), \
-                        (SELECT system_identifier FROM pg_control_system()), current_database()::text \
+                        (SELECT system_identifier FROM pg_control_system()), current_database()::text, r.rolsuper \
                  FROM pg_roles r WHERE r.rolname = current_user",
                 &[],
             );
@@ -54,6 +52,7 @@ impl Server {
             used_slots: row.get(6),
             system_identifier: row.get(7),
             database: row.get(8),
+            is_superuser: row.get(9),
         })
     }
 
@@ -82,6 +81,16 @@ impl Server {
         self.version_number >= 180_000
     }
 
+    /// Whether publications can leave rows out.
+    pub(crate) fn has_row_conditions(&self) -> bool {
+        self.version_number >= 150_000
+    }
+
+    /// Its version, for messages.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Whether there is room for one more slot.
     pub(crate) fn check_free_slot(&self) -> Result<(), Error> {
         if self.used_slots < i64::from(self.max_slots) {
@@ -90,191 +99,6 @@ impl Server {
         Err(Error::new(ErrorKind::NoFreeSlot {
             max: self.max_slots,
         }))
-    }
-}
-
-/// A table that can be tracked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Table {
-    pub(crate) oid: u32,
-    schema: String,
-    name: String,
-    /// Schema and name of the partitioned tables above it.
-    ancestors: Vec<(String, String)>,
-    identity: String,
-    /// The kinds of its generated columns: `s` stored, `v` virtual, which no log has.
-    generated: Vec<String>,
-    pub(crate) owned: bool,
-    pub(crate) has_primary_key: bool,
-}
-
-/// What a tracked table's `REPLICA IDENTITY` is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Identity {
-    /// `FULL`: the log has the whole row before.
-    Full,
-    /// The primary key. Where a table has virtual generated columns, PostgreSQL refuses the application's
-    /// UPDATE and DELETE under `FULL`.
-    PrimaryKey,
-}
-
-impl Identity {
-    /// As SQL writes it.
-    pub(crate) fn sql(self) -> &'static str {
-        match self {
-            Self::Full => "FULL",
-            Self::PrimaryKey => "DEFAULT",
-        }
-    }
-}
-
-impl Table {
-    /// Every table with a log of its own that is neither the system's nor ours, in order of name.
-    ///
-    /// A partitioned table has no rows; its partitions are what is tracked. Rows of unlogged and
-    /// temporary tables never reach the log.
-    pub(crate) async fn read_all(source: &Connection) -> Result<Vec<Self>, Error> {
-        let sql = format!(
-            "SELECT c.oid, n.nspname::text, c.relname::text, \
-                        ARRAY(SELECT an.nspname::text FROM pg_partition_ancestors(c.oid) WITH ORDINALITY a (oid, n) \
-                              JOIN pg_class ac ON ac.oid = a.oid JOIN pg_namespace an ON an.oid = ac.relnamespace ORDER BY n), \
-                        ARRAY(SELECT ac.relname::text FROM pg_partition_ancestors(c.oid) WITH ORDINALITY a (oid, n) \
-                              JOIN pg_class ac ON ac.oid = a.oid ORDER BY n), \
-                        c.relreplident::text, pg_has_role(current_user, c.relowner, 'USAGE'), \
-                        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), \
-                        ARRAY(SELECT DISTINCT a.attgenerated::text FROM pg_attribute a \
-                              WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped) \
-                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
-                   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
-                   AND NOT {} \
-                 ORDER BY n.nspname, c.relname",
-            store::is_ours("c.oid")
-        );
-        let rows = source
-            .client
-            .query(&sql, &[])
-            .await
-            .map_err(|error| source.error("listing the tables", &error))?;
-        Ok(rows.iter().map(Self::from_row).collect())
-    }
-
-    /// `schema.name` of the unlogged tables, whose rows never reach the log.
-    pub(crate) async fn unlogged(source: &Connection) -> Result<Vec<String>, Error> {
-        let rows = source
-            .client
-            .query(
-                "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY n.nspname, c.relname",
-                &[],
-            )
-            .await
-            .map_err(|error| source.error("listing the tables", &error))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
-    }
-
-    fn from_row(row: &Row) -> Self {
-        let (schemas, names): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
-        Self {
-            oid: row.get(0),
-            schema: row.get(1),
-            name: row.get(2),
-            ancestors: schemas.into_iter().zip(names).collect(),
-            identity: row.get(5),
-            owned: row.get(6),
-            has_primary_key: row.get(7),
-            generated: row.get(8),
-        }
-    }
-
-    /// What its replica identity is to be; `None` if there is none under which the application could
-    /// go on writing to it.
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        if !self.generated.iter().any(|kind| kind == "v") {
-            Some(Identity::Full)
-        } else if self.has_primary_key {
-            Some(Identity::PrimaryKey)
-        } else {
-            None
-        }
-    }
-
-    /// Whether it has generated columns that are stored.
-    pub(crate) fn stores_generated(&self) -> bool {
-        self.generated.iter().any(|kind| kind == "s")
-    }
-
-    /// Whether its replica identity is the one that it is to be.
-    pub(crate) fn is_identified(&self) -> bool {
-        match self.identity() {
-            Some(Identity::Full) => self.identity == "f",
-            // An index of the application's choice will do.
-            Some(Identity::PrimaryKey) => matches!(&*self.identity, "d" | "i"),
-            None => false,
-        }
-    }
-
-    /// The name as people write it.
-    pub(crate) fn full_name(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
-    }
-
-    /// The name as SQL writes it.
-    pub(crate) fn quoted(&self) -> String {
-        format!(
-            "{}.{}",
-            quote_identifier(&self.schema),
-            quote_identifier(&self.name)
-        )
-    }
-
-    /// Whether `wanted` names this table, or a partitioned table that it is part of. Without a schema
-    /// it means the table of that name in every schema.
-    fn is_named(&self, wanted: &str) -> bool {
-        let matches = |schema: &str, name: &str| {
-            name == wanted
-                || wanted
-                    .strip_prefix(schema)
-                    .and_then(|rest| rest.strip_prefix('.'))
-                    == Some(name)
-        };
-        matches(&self.schema, &self.name)
-            || self
-                .ancestors
-                .iter()
-                .any(|ancestor| matches(&ancestor.0, &ancestor.1))
-    }
-}
-
-impl Tables {
-    /// The tables that are meant, out of all there are.
-    pub(crate) fn select(&self, all: &[Table]) -> Result<Vec<Table>, Error> {
-        let unknown: Vec<String> = self
-            .only
-            .iter()
-            .flatten()
-            .chain(&self.exclude)
-            .filter(|wanted| !all.iter().any(|table| table.is_named(wanted)))
-            .cloned()
-            .collect();
-        if !unknown.is_empty() {
-            let known = all.iter().map(Table::full_name).collect();
-            return Err(Error::new(ErrorKind::UnknownTables {
-                tables: unknown,
-                known,
-            }));
-        }
-        let included = |table: &Table| {
-            self.only
-                .as_ref()
-                .is_none_or(|only| only.iter().any(|wanted| table.is_named(wanted)))
-                && !self.exclude.iter().any(|wanted| table.is_named(wanted))
-        };
-        Ok(all
-            .iter()
-            .filter(|table| included(table))
-            .cloned()
-            .collect())
     }
 }
 
@@ -362,41 +186,76 @@ impl Slot {
 }
 
 /// A publication as it is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the columns of the catalog, which are no states"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Publication {
+    /// Its identifier: that of another one, made anew under the same name, is another.
+    pub(crate) oid: u32,
     /// It publishes every table, also those that do not exist yet.
     pub(crate) all_tables: bool,
     /// The tables that it names.
     pub(crate) tables: Vec<u32>,
     /// It publishes stored generated columns; before PostgreSQL 18 none does.
     pub(crate) generated_columns: bool,
+    /// Rows of partitions pass for rows of the partitioned table that it names.
+    pub(crate) via_partition_root: bool,
+    pub(crate) comment: Option<String>,
+    pub(crate) owned: bool,
     /// What it leaves out: operations, rows, columns.
     pub(crate) leaves_out: Vec<String>,
 }
 
 impl Publication {
+    /// Checks that the publication `name` is the one that the stored changes were `read` through.
+    ///
+    /// What is committed while there is none is not published. Up to PostgreSQL 17 the server ends the
+    /// stream there; since then it passes over such changes, and tells nobody but its own log.
+    pub(crate) async fn check(source: &Connection, name: &str, read: u32) -> Result<(), Error> {
+        let binds: [&(dyn ToSql + Sync); 1] = [&name];
+        let sql = "SELECT oid FROM pg_publication WHERE pubname = $1";
+        let query = source.client.query_opt(sql, &binds);
+        let row = source.answer("looking for the publication", query).await?;
+        Err(Error::new(match row.map(|row| row.get::<_, u32>(0)) {
+            Some(oid) if oid == read => return Ok(()),
+            Some(_) => ErrorKind::PublicationLost {
+                publication: name.to_owned(),
+            },
+            None => ErrorKind::NotSetUp {
+                missing: format!("the publication {name:?}"),
+            },
+        }))
+    }
+
     pub(crate) async fn read(source: &Connection, name: &str) -> Result<Option<Self>, Error> {
         let row = source
             .client
             .query_opt(
-                "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
+                "SELECT p.oid, p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
                         ARRAY(SELECT what FROM (VALUES (NOT p.pubinsert, 'inserts'), (NOT p.pubupdate, 'updates'), \
                                   (NOT p.pubdelete, 'deletes'), (NOT p.pubtruncate, 'truncates')) v (missing, what) WHERE missing \
                               UNION ALL SELECT 'rows of ' || r.prrelid::regclass FROM pg_publication_rel r \
                                   WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prqual' IS NOT NULL \
                               UNION ALL SELECT 'columns of ' || r.prrelid::regclass FROM pg_publication_rel r \
                                   WHERE r.prpubid = p.oid AND to_jsonb(r) ->> 'prattrs' IS NOT NULL), \
-                        coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false) \
+                        coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false), p.pubviaroot, \
+                        obj_description(p.oid, 'pg_publication'), pg_has_role(current_user, p.pubowner, 'USAGE') \
                  FROM pg_publication p WHERE p.pubname = $1",
                 &[&name],
             )
             .await
             .map_err(|error| source.error("reading the publication", &error))?;
         Ok(row.map(|row| Self {
-            all_tables: row.get(0),
-            tables: row.get(1),
-            leaves_out: row.get(2),
-            generated_columns: row.get(3),
+            oid: row.get(0),
+            all_tables: row.get(1),
+            tables: row.get(2),
+            leaves_out: row.get(3),
+            generated_columns: row.get(4),
+            via_partition_root: row.get(5),
+            comment: row.get(6),
+            owned: row.get(7),
         }))
     }
 }

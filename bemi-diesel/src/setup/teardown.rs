@@ -1,7 +1,7 @@
 //! Takes back everything that setup made.
 
-use super::Report;
 use super::source::{Publication, Server, Slot};
+use super::{Report, follow};
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Settings;
@@ -25,6 +25,15 @@ pub(crate) async fn teardown(settings: &Settings, keep_changes: bool) -> Result<
             };
             return Err(Error::new(kind));
         }
+    }
+    if follow::has_trigger(&source, &settings.publication).await? {
+        let drop = follow::drop_statements(&settings.publication).join("; ");
+        source.batch("dropping the event trigger", &drop).await?;
+        let name = follow::trigger(&settings.publication);
+        report.step(true, format!("event trigger {name:?}"));
+    }
+
+    if slot.is_some() {
         source
             .client
             .execute("SELECT pg_drop_replication_slot($1)", &[&settings.slot])
@@ -39,9 +48,11 @@ pub(crate) async fn teardown(settings: &Settings, keep_changes: bool) -> Result<
     let left_full = source
         .client
         .query(
-            "SELECT t.schemaname::text, t.tablename::text FROM pg_publication_tables t \
-             JOIN pg_class c ON c.relname = t.tablename \
-             JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = t.schemaname \
+            "SELECT DISTINCT n.nspname::text, c.relname::text FROM pg_publication_tables t \
+             JOIN pg_namespace pn ON pn.nspname = t.schemaname \
+             JOIN pg_class p ON p.relname = t.tablename AND p.relnamespace = pn.oid, \
+             LATERAL (SELECT p.oid UNION SELECT relid FROM pg_partition_tree(p.oid)) part (oid) \
+             JOIN pg_class c ON c.oid = part.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE t.pubname = $1 AND c.relreplident = 'f' ORDER BY 1, 2",
             &[&settings.publication],
         )

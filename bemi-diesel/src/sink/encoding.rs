@@ -5,58 +5,71 @@
 //! altered there.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::types::ToSql;
 
 use crate::error::{Error, ErrorKind};
-use crate::postgres::Connection;
+use crate::postgres::{Connection, Endpoint};
 use crate::value::{encodable_json, encodable_text};
 use crate::{Change, JsonObject};
 
 /// The characters beyond ASCII that the destination was asked for, and whether it lacks them. None, as long
 /// as it has refused nothing.
-#[derive(Debug, Default)]
 pub(super) struct Encoding {
+    destination: Endpoint,
     lacking: HashMap<char, bool>,
 }
 
 impl Encoding {
-    /// Asks for what is in `changes` and has not been asked for; whether
-    /// there was something.
-    pub(super) async fn learn(
-        &mut self,
-        connection: &Connection,
-        changes: &[&Change],
-    ) -> Result<bool, Error> {
-        let unknown = self.unknown(changes);
-        for character in &unknown {
-            let lacking = is_lacking(connection, *character).await?;
-            self.lacking.insert(*character, lacking);
+    pub(super) fn new(destination: Endpoint) -> Self {
+        Self {
+            destination,
+            lacking: HashMap::new(),
         }
-        Ok(!unknown.is_empty())
     }
 
-    fn unknown(&self, changes: &[&Change]) -> Vec<char> {
-        let mut unknown = Vec::new();
-        let mut note = |character| {
-            if !self.lacking.contains_key(&character) {
-                unknown.push(character);
-            }
-            false
-        };
+    /// Asks for what is in `changes` and has not been asked for; whether there was something.
+    pub(super) async fn learn(&mut self, changes: &[&Change]) -> Result<bool, Error> {
+        let mut found = BTreeSet::new();
         for change in changes {
             for json in [&change.before, &change.after, &change.context] {
-                encodable_json(json.as_str(), &mut note);
+                encodable_json(json.as_str(), note(&mut found));
             }
             let key = change.primary_key.as_deref().unwrap_or_default();
-            for text in [&change.database, &change.schema, &change.table, key] {
-                encodable_text(text, &mut note);
+            let previous = change.previous_key.as_deref().unwrap_or_default();
+            for text in [
+                &change.database,
+                &change.schema,
+                &change.table,
+                key,
+                previous,
+            ] {
+                encodable_text(text, note(&mut found));
             }
         }
-        unknown.sort_unstable();
-        unknown.dedup();
-        unknown
+        self.ask(found).await
+    }
+
+    /// As [`learn`](Self::learn), for one context.
+    pub(super) async fn learn_context(&mut self, context: &JsonObject) -> Result<bool, Error> {
+        let mut found = BTreeSet::new();
+        encodable_json(context.as_str(), note(&mut found));
+        self.ask(found).await
+    }
+
+    /// The refusals would end a transaction, so they get a connection of their own.
+    async fn ask(&mut self, mut characters: BTreeSet<char>) -> Result<bool, Error> {
+        characters.retain(|character| !self.lacking.contains_key(character));
+        if characters.is_empty() {
+            return Ok(false);
+        }
+        let connection = Connection::open(&self.destination).await?;
+        for character in characters {
+            let lacking = is_lacking(&connection, character).await?;
+            self.lacking.insert(character, lacking);
+        }
+        Ok(true)
     }
 
     /// The text of `object` in a form that the destination holds, as far as is known.
@@ -77,6 +90,14 @@ impl Encoding {
 
     fn lacks(&self, character: char) -> bool {
         self.lacking.get(&character) == Some(&true)
+    }
+}
+
+/// Notes each character that it is asked about, and calls none lacking.
+fn note(found: &mut BTreeSet<char>) -> impl FnMut(char) -> bool {
+    |character| {
+        found.insert(character);
+        false
     }
 }
 

@@ -13,20 +13,21 @@ use super::encoding::{Encoding, is_untranslatable};
 use super::store;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::{Connection, Endpoint};
-use crate::stitch::Transaction;
+use crate::stitch::{LateContext, Transaction};
 use crate::{Change, Lsn};
 
 const STORING: &str = "storing changes";
 
 /// `COPY … BINARY` stores a third more rows a second than the fastest INSERT (38,000 against 28,000 on
 /// one connection).
-const COPY: &str = "COPY public.changes (id, source, database, schema, \"table\", primary_key, operation, before, after, \
+const COPY: &str = "COPY public.changes (id, source, database, schema, \"table\", primary_key, previous_key, operation, before, after, \
                     context, committed_at, queued_at, transaction_id, position, commit_lsn, ordinal) \
                     FROM STDIN (FORMAT binary)";
 
-const COLUMNS: [Type; 16] = [
+const COLUMNS: [Type; 17] = [
     Type::UUID,
     Type::INT8,
+    Type::TEXT,
     Type::TEXT,
     Type::TEXT,
     Type::TEXT,
@@ -47,11 +48,29 @@ const COLUMNS: [Type; 16] = [
 /// source that shuts down must not wait for whoever holds the lock.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
 
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
 /// Moves the progress only from where this capture left it: whoever else has moved it in the meantime
 /// has stored these changes already.
+///
+/// Where the log is this server's own it also takes a sample of where the log ends, and when. Once the
+/// progress is past it, everything that was committed before that time is stored, also where nothing
+/// was. The second is for transactions that had noted their time and not yet written their commit.
 const ADVANCE: &str = "UPDATE public._bemi_progress SET flush_lsn = $5, changes = changes + $6, \
                        transactions = transactions + $7, last_committed_at = coalesce($8, last_committed_at), \
-                       updated_at = now() WHERE source = $1 AND database = $2 AND slot = $3 AND flush_lsn = $4";
+                       updated_at = now(), covered_at = CASE WHEN sampled_lsn <= $5 THEN sampled_at ELSE covered_at END, \
+                       sampled_lsn = CASE WHEN sampled_lsn > $5 THEN sampled_lsn ELSE here.lsn END, \
+                       sampled_at = CASE WHEN sampled_lsn > $5 THEN sampled_at ELSE here.at END \
+                       FROM (SELECT CASE WHEN system_identifier = $1 THEN pg_current_wal_insert_lsn() END AS lsn, \
+                             clock_timestamp() - interval '1 second' AS at FROM pg_control_system()) here WHERE source = $1 AND database = $2 AND slot = $3 AND flush_lsn = $4";
+
+/// Keeps whoever else stores changes of this source away, unless somebody has moved the progress.
+const CLAIM: &str = "SELECT FROM public._bemi_progress \
+                     WHERE source = $1 AND database = $2 AND slot = $3 AND flush_lsn = $4 FOR UPDATE";
+
+/// Goes by the unique key `changes_identity`.
+const COVER: &str = "UPDATE public.changes SET context = $4 \
+                     WHERE source = $1 AND commit_lsn = $2 AND ordinal < $3";
 
 /// Which of some changes are stored.
 const STORED: &str = "SELECT id FROM public.changes WHERE id = ANY ($1)";
@@ -62,9 +81,13 @@ pub(crate) struct PostgresSink {
     advance: Statement,
     copy: Statement,
     encoding: Encoding,
+    /// How many changes are stored of a transaction whose rest has not come yet. It holds our own
+    /// transaction open.
+    partial: Option<u64>,
     source: i64,
     database: String,
     slot: String,
+    publication: u32,
     /// Everything before this is stored.
     flush_lsn: Lsn,
 }
@@ -99,10 +122,12 @@ impl PostgresSink {
             connection,
             advance,
             copy,
-            encoding: Encoding::default(),
+            encoding: Encoding::new(endpoint.clone()),
+            partial: None,
             source,
             database: database.to_owned(),
             slot: slot.to_owned(),
+            publication: progress.publication,
             flush_lsn: progress.flush_lsn,
         })
     }
@@ -110,6 +135,11 @@ impl PostgresSink {
     /// Everything that was committed in the source before this is durable here.
     pub(crate) fn flush_lsn(&self) -> Lsn {
         self.flush_lsn
+    }
+
+    /// The identifier of the publication that the stored changes were read through.
+    pub(crate) fn publication(&self) -> u32 {
+        self.publication
     }
 
     /// Waits until the connection has ended.
@@ -136,24 +166,92 @@ impl PostgresSink {
             .iter()
             .flat_map(|transaction| &transaction.changes);
         let mut changes: Vec<&Change> = changes.collect();
-        while let Err(error) = self.store_together(&changes, transactions, flush_lsn).await {
-            self.mend(error, &mut changes).await?;
+        if let Some(stored) = self.partial.take() {
+            let stored = stored + self.copy_part(&mut changes).await?;
+            for transaction in transactions {
+                self.cover(transaction).await?;
+            }
+            self.advance(stored, transactions, flush_lsn).await?;
+            self.run("COMMIT").await?;
+        } else {
+            while let Err(error) = self.store_together(&changes, transactions, flush_lsn).await {
+                self.run("ROLLBACK").await?;
+                self.mend(error, &mut changes).await?;
+            }
         }
         self.flush_lsn = flush_lsn;
         Ok(())
     }
 
+    /// Stores the first changes of a transaction, or the next ones. They become durable with the rest of
+    /// it, when that is [stored](Self::store).
+    pub(crate) async fn store_part(&mut self, changes: &[Change]) -> Result<(), Error> {
+        if self.partial.is_none() {
+            self.run(BEGIN).await?;
+            self.claim().await?;
+        }
+        let stored = self.copy_part(&mut changes.iter().collect()).await?;
+        self.partial = Some(self.partial.unwrap_or(0) + stored);
+        Ok(())
+    }
+
+    async fn claim(&self) -> Result<(), Error> {
+        let expected = self.flush_lsn;
+        let binds: [&(dyn ToSql + Sync); 4] = [
+            &self.source,
+            &self.database,
+            &self.slot,
+            &PgLsn::from(expected.as_u64()),
+        ];
+        let claiming = self.connection.client.execute(CLAIM, &binds);
+        match self.connection.answer(STORING, claiming).await? {
+            1 => Ok(()),
+            _ => Err(Error::new(ErrorKind::Fenced { expected })),
+        }
+    }
+
+    /// How many changes that were.
+    async fn copy_part(&mut self, changes: &mut Vec<&Change>) -> Result<u64, Error> {
+        self.run("SAVEPOINT part").await?;
+        while let Err(error) = self.copy(changes).await {
+            self.run("ROLLBACK TO SAVEPOINT part").await?;
+            self.mend(error, changes).await?;
+        }
+        self.run("RELEASE SAVEPOINT part").await?;
+        Ok(changes.len() as u64)
+    }
+
+    /// Gives the transaction's parts the context that came after them.
+    async fn cover(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        let Some(LateContext { before, context }) = &transaction.late_context else {
+            return Ok(());
+        };
+        let (before, commit_lsn) = (before.cast_signed(), transaction.commit_lsn.as_i64());
+        self.run("SAVEPOINT part").await?;
+        loop {
+            let json = Jsonb(self.encoding.json(context));
+            let binds: [&(dyn ToSql + Sync); 4] = [&self.source, &commit_lsn, &before, &json];
+            // It takes as long as there are rows, so there is no telling when it is overdue.
+            let covered = self.connection.client.execute(COVER, &binds).await;
+            let Err(error) = covered else {
+                return Ok(());
+            };
+            let error = self.connection.error(STORING, &error);
+            self.run("ROLLBACK TO SAVEPOINT part").await?;
+            if !is_untranslatable(&error) || !self.encoding.learn_context(context).await? {
+                return Err(error);
+            }
+        }
+    }
+
     /// Makes `changes` storable after `error`, which it gives back if that was not the reason.
     async fn mend(&mut self, error: Error, changes: &mut Vec<&Change>) -> Result<(), Error> {
-        let (duplicate, untranslatable) = (is_duplicate(&error), is_untranslatable(&error));
-        if !duplicate && !untranslatable {
-            return Err(error);
-        }
-        self.run("ROLLBACK").await?;
-        let mended = if duplicate {
+        let mended = if is_duplicate(&error) {
             self.leave_out_stored(changes).await?
+        } else if is_untranslatable(&error) {
+            self.encoding.learn(changes).await?
         } else {
-            self.encoding.learn(&self.connection, changes).await?
+            false
         };
         if mended { Ok(()) } else { Err(error) }
     }
@@ -164,28 +262,38 @@ impl PostgresSink {
         transactions: &[Transaction],
         flush_lsn: Lsn,
     ) -> Result<(), Error> {
-        let expected = self.flush_lsn;
-        self.run("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        self.run(BEGIN).await?;
+        self.advance(changes.len() as u64, transactions, flush_lsn)
             .await?;
+        if !changes.is_empty() {
+            self.copy(changes).await?;
+        }
+        self.run("COMMIT").await
+    }
+
+    async fn advance(
+        &self,
+        changes: u64,
+        transactions: &[Transaction],
+        flush_lsn: Lsn,
+    ) -> Result<(), Error> {
+        let expected = self.flush_lsn;
         let last = transactions.last();
-        let advancing = [
+        let binds = [
             &self.source as &(dyn ToSql + Sync),
             &self.database,
             &self.slot,
             &PgLsn::from(expected.as_u64()),
             &PgLsn::from(flush_lsn.as_u64()),
-            &i64::try_from(changes.len()).unwrap_or(i64::MAX),
+            &changes.cast_signed(),
             &i64::try_from(transactions.len()).unwrap_or(i64::MAX),
             &last.map(|transaction| transaction.committed_at),
         ];
-        let advancing = self.connection.client.execute(&self.advance, &advancing);
-        if self.connection.answer(STORING, advancing).await? != 1 {
-            return Err(Error::new(ErrorKind::Fenced { expected }));
+        let advancing = self.connection.client.execute(&self.advance, &binds);
+        match self.connection.answer(STORING, advancing).await? {
+            1 => Ok(()),
+            _ => Err(Error::new(ErrorKind::Fenced { expected })),
         }
-        if !changes.is_empty() {
-            self.copy(changes).await?;
-        }
-        self.run("COMMIT").await
     }
 
     async fn run(&self, statement: &str) -> Result<(), Error> {
@@ -201,13 +309,15 @@ impl PostgresSink {
             let ordinal = change.ordinal.cast_signed();
             let encoding = &self.encoding;
             let primary_key = change.primary_key.as_deref();
-            let row: [&(dyn ToSql + Sync); 16] = [
+            let previous_key = change.previous_key.as_deref();
+            let row: [&(dyn ToSql + Sync); 17] = [
                 &change.id,
                 &change.source,
                 &encoding.text(&change.database),
                 &encoding.text(&change.schema),
                 &encoding.text(&change.table),
                 &primary_key.map(|key| encoding.text(key)),
+                &previous_key.map(|key| encoding.text(key)),
                 &change.operation.as_str(),
                 &Jsonb(encoding.json(&change.before)),
                 &Jsonb(encoding.json(&change.after)),

@@ -87,11 +87,16 @@ enum Preceding {
 }
 
 impl Coverage {
+    /// The latest context; `None` before the first one.
+    pub(super) fn latest(&self) -> Option<&JsonObject> {
+        self.latest.as_ref()
+    }
+
     /// The context of the next change, `{}` while it is not known.
     pub(super) fn row(&mut self, operation: Operation, position: Lsn) -> JsonObject {
         self.follow(position);
         self.preceding = match operation {
-            Operation::Truncate => Preceding::Other,
+            Operation::Truncate | Operation::Ddl => Preceding::Other,
             _ => Preceding::Row,
         };
         self.latest.clone().unwrap_or_default()

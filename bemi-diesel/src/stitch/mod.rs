@@ -1,13 +1,16 @@
 //! From decoded messages to changes with their contexts. Pure.
 //!
 //! The messages of a transaction go in one by one with [`Stitcher::push`]; its commit gives the whole
-//! [`Transaction`]. What is kept between transactions is the description of each table.
+//! [`Transaction`]. Of a transaction that grows large, [`Stitcher::take_part`] gives what is settled before.
+//! What is kept between transactions is the description of each table.
 //!
-//! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`]; and
-//! which updates are no changes, of [`rules`].
+//! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`];
+//! which updates are no changes, of [`rules`]; and what a recorded command is, of [`ddl`].
 
 mod coverage;
+mod ddl;
 mod error;
+mod part;
 mod rules;
 mod table;
 
@@ -29,6 +32,7 @@ use table::Table;
 use coverage::RejectReason;
 pub(crate) use coverage::RejectedContext;
 pub(crate) use error::StitchError;
+pub(crate) use part::LateContext;
 pub(crate) use rules::{ColumnPattern, Rules};
 
 /// What the source's catalog says about a table beyond its [`Relation`] message.
@@ -66,11 +70,22 @@ pub(crate) struct Transaction {
     pub(crate) end_lsn: Lsn,
     /// When it was committed, by the source's clock.
     pub(crate) committed_at: DateTime<Utc>,
-    /// The changes of tracked tables in the order of the log, without those that the rules leave out;
-    /// often none.
+    /// The changes of tracked tables in the order of the log, without those that the rules leave out and
+    /// those that came in [parts](Stitcher::take_part); often none.
     pub(crate) changes: Vec<Change>,
-    /// The messages under bemi's prefix that are no context.
+    /// How many changes came in parts.
+    pub(crate) earlier: u64,
+    /// The context of changes that came in parts before it was known.
+    pub(crate) late_context: Option<LateContext>,
+    /// The messages under bemi's prefix that are no context, without those that came in parts.
     pub(crate) rejected: Vec<RejectedContext>,
+}
+
+impl Transaction {
+    /// How many changes it has, those that came in parts included.
+    pub(crate) fn count(&self) -> u64 {
+        self.earlier + self.changes.len() as u64
+    }
 }
 
 /// Puts the messages of one replication connection together.
@@ -93,6 +108,11 @@ struct Open {
     /// identifies a change must not depend on the settings.
     seen: u64,
     changes: Vec<Change>,
+    /// The size of the changes, in bytes.
+    size: usize,
+    /// How many changes were taken in parts.
+    taken: u64,
+    late_context: Option<LateContext>,
     coverage: Coverage,
     rejected: Vec<RejectedContext>,
 }
@@ -160,7 +180,7 @@ impl Stitcher {
                     self.row(relation, position, now, Row::Truncate)?;
                 }
             }
-            Message::LogicalMessage(message) => self.message(&message)?,
+            Message::LogicalMessage(message) => self.message(&message, now)?,
         }
         Ok(None)
     }
@@ -173,6 +193,9 @@ impl Stitcher {
             begin,
             seen: 0,
             changes: Vec::new(),
+            size: 0,
+            taken: 0,
+            late_context: None,
             coverage: Coverage::default(),
             rejected: Vec::new(),
         });
@@ -190,21 +213,67 @@ impl Stitcher {
             end_lsn: commit.end_lsn,
             committed_at: commit.committed_at,
             changes: open.changes,
+            earlier: open.taken,
+            late_context: open.late_context,
             rejected: open.rejected,
         })
     }
 
-    fn message(&mut self, message: &LogicalMessage) -> Result<(), StitchError> {
-        if !message.transactional || message.prefix != PREFIX {
+    fn message(&mut self, message: &LogicalMessage, now: DateTime<Utc>) -> Result<(), StitchError> {
+        if !message.transactional {
             return Ok(());
         }
-        let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
-        if let Err(reason) = open.coverage.message(message, &mut open.changes) {
+        let rejected = match &*message.prefix {
+            PREFIX => {
+                let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
+                let first = open.coverage.latest().is_none();
+                let covered = open.coverage.message(message, &mut open.changes);
+                if first && covered.is_ok() {
+                    open.cover_taken();
+                }
+                covered.err()
+            }
+            ddl::PREFIX => match ddl::parse(&message.content) {
+                Ok(command) => {
+                    self.command(command, message.lsn, now)?;
+                    None
+                }
+                Err(reason) => Some(reason),
+            },
+            _ => None,
+        };
+        if let (Some(reason), Some(open)) = (rejected, &mut self.open) {
             open.rejected.push(RejectedContext {
                 lsn: message.lsn,
                 reason,
             });
         }
+        Ok(())
+    }
+
+    /// A command is a change of its own.
+    fn command(
+        &mut self,
+        command: ddl::Command,
+        position: Lsn,
+        now: DateTime<Utc>,
+    ) -> Result<(), StitchError> {
+        let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
+        let ordinal = open.seen;
+        open.seen += 1;
+        let subject = Subject {
+            schema: command.schema,
+            table: command.table,
+            primary_key: None,
+            previous_key: None,
+            operation: Operation::Ddl,
+            before: JsonObject::empty(),
+            after: command.after,
+        };
+        let context = open.coverage.row(Operation::Ddl, position);
+        let place = (position, ordinal, now);
+        let change = open.change(self.source, &self.database, subject, context, place);
+        open.push(change);
         Ok(())
     }
 
@@ -256,28 +325,77 @@ impl Stitcher {
             Row::Delete(old) => table.primary_key(None, Some(old)),
             Row::Truncate => None,
         };
-        let commit_lsn = open.begin.final_lsn;
-        let committed_at = open.begin.committed_at;
-        open.changes.push(Change {
-            id: Change::identifier(self.source, commit_lsn, ordinal, committed_at),
-            source: self.source,
-            database: Arc::clone(&self.database),
+        let previous_key = match row {
+            Row::Update(Some(old), _) => table
+                .primary_key(None, Some(old))
+                .filter(|key| primary_key.as_ref().is_some_and(|new| new != key)),
+            _ => None,
+        };
+        let subject = Subject {
             schema: Arc::clone(&table.schema),
             table: Arc::clone(&table.name),
             primary_key,
+            previous_key,
             operation,
             before,
             after,
-            context: open.coverage.row(operation, position),
+        };
+        let context = open.coverage.row(operation, position);
+        let place = (position, ordinal, now);
+        let change = open.change(self.source, &self.database, subject, context, place);
+        open.push(change);
+        Ok(())
+    }
+}
+
+/// What changed, and how.
+struct Subject {
+    schema: Arc<str>,
+    table: Arc<str>,
+    primary_key: Option<String>,
+    previous_key: Option<String>,
+    operation: Operation,
+    before: JsonObject,
+    after: JsonObject,
+}
+
+impl Open {
+    fn push(&mut self, change: Change) {
+        self.size += change.size();
+        self.changes.push(change);
+    }
+
+    /// The change of `subject` at this place: its position, its ordinal, and when it was read.
+    fn change(
+        &self,
+        source: i64,
+        database: &Arc<str>,
+        subject: Subject,
+        context: JsonObject,
+        (position, ordinal, queued_at): (Lsn, u64, DateTime<Utc>),
+    ) -> Change {
+        let commit_lsn = self.begin.final_lsn;
+        let committed_at = self.begin.committed_at;
+        Change {
+            id: Change::identifier(source, commit_lsn, ordinal, committed_at),
+            source,
+            database: Arc::clone(database),
+            schema: subject.schema,
+            table: subject.table,
+            primary_key: subject.primary_key,
+            previous_key: subject.previous_key,
+            operation: subject.operation,
+            before: subject.before,
+            after: subject.after,
+            context,
             committed_at,
-            queued_at: now,
+            queued_at,
             created_at: None,
-            transaction_id: open.begin.xid,
+            transaction_id: self.begin.xid,
             position,
             commit_lsn,
             ordinal,
-        });
-        Ok(())
+        }
     }
 }
 

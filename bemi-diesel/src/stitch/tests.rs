@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -5,6 +7,7 @@ use super::*;
 use crate::MAX_MESSAGE_BYTES;
 use crate::pgoutput::wire::{self, Cell, t};
 use crate::pgoutput::{decode, timestamp};
+use crate::recorded;
 
 /// A table with the columns `id int, name text`.
 const TABLE: u32 = 16384;
@@ -116,6 +119,7 @@ fn a_change_has_everything() {
         schema: "public".into(),
         table: "t".into(),
         primary_key: Some("1".to_owned()),
+        previous_key: None,
         operation: Operation::Create,
         before: JsonObject::empty(),
         after: r#"{"id":1,"name":"a"}"#.parse().expect("an object"),
@@ -507,6 +511,28 @@ fn primary_keys() {
 }
 
 #[test]
+fn an_update_of_the_key_keeps_both() {
+    let columns = [(true, "a", 23), (true, "b", 25)];
+    let old = [t("1"), t("x")];
+    let keys = |names: &[&str], old, new: [Cell<'_>; 2]| {
+        let frame = wire::update(TABLE, old, &new);
+        let mut transaction = transaction(&mut wide(b'f', names, &columns), [frame]);
+        let change = transaction.changes.pop().expect("a change");
+        (change.primary_key, change.previous_key)
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let full = Some((b'O', &old[..]));
+    assert_eq!(keys(&["a"], full, [t("2"), t("x")]), (some("2"), some("1")));
+    assert_eq!(keys(&["a"], full, [t("1"), t("y")]), (some("1"), None));
+    assert_eq!(keys(&["a"], None, [t("1"), t("y")]), (some("1"), None));
+    assert_eq!(
+        keys(&["a", "b"], full, [t("1"), t("y")]),
+        (some(r#"["1","y"]"#), some(r#"["1","x"]"#))
+    );
+    assert_eq!(keys(&[], full, [t("2"), t("x")]), (None, None));
+}
+
+#[test]
 fn types_beyond_the_built_in_ones_come_from_the_description() {
     let mut stitcher = Stitcher::new(42, "shop".into(), Rules::default());
     let columns = [(false, "ids", 90001), (false, "mood", 90002)];
@@ -747,30 +773,14 @@ fn a_stream_out_of_order_is_an_error() {
     }
 }
 
-/// The stream that PostgreSQL sends for `tests/recorded.sql`.
-#[test]
-fn a_recorded_stream() {
+/// Every change of a recording, its context included.
+fn trail(recording: &str) -> (Vec<String>, Vec<RejectReason>) {
     let mut stitcher = Stitcher::new(42, "shop".into(), Rules::default());
-    let mut trail = Vec::new();
-    let mut rejected = Vec::new();
-    for line in include_str!("tests/recorded.tsv").lines() {
-        let (position, hex) = line.split_once('\t').expect("two columns");
-        let bytes: Vec<u8> = (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"))
-            .collect();
-        let position = Lsn::new(position.parse().expect("a number"));
-        let pushed = match decode(bytes.into()).expect("a message") {
+    let (mut trail, mut rejected) = (Vec::new(), Vec::new());
+    for (position, frame) in recorded::frames(recording) {
+        let pushed = match decode(frame).expect("a message") {
             Message::Relation(relation) => {
-                let key: &[&str] = match relation.name.as_str() {
-                    "todo" => &["id"],
-                    "Line Item" => &["order_id", "no"],
-                    _ => &[],
-                };
-                let description = Description {
-                    primary_key: key.iter().map(|name| (*name).to_owned()).collect(),
-                    ..Description::default()
-                };
+                let description = recorded::describe(&relation);
                 stitcher.describe(relation, description);
                 continue;
             }
@@ -792,35 +802,127 @@ fn a_recorded_stream() {
             .replace(&"y".repeat(2100), "y…")
         }));
     }
-    let todo = |id, title: &str, big: &str| {
-        format!(
-            r#"{{"id":{id},"title":"{title}","price":{id}.10,"due":"2020-01-01T00:00:00+00:00","tags":["a",null],"mood":"ok","big":{big}}}"#
-        )
-    };
-    let (first, second) = (todo(1, "todo 1", r#""x…""#), todo(2, "todo 2", "null"));
-    let renamed = todo(1, "new", r#""x…""#);
-    assert_eq!(
-        trail,
-        [
-            format!(r#"CREATE todo 1 {{}} {first} {{"user":1}}"#),
-            format!(r#"CREATE todo 2 {{}} {second} {{"user":1}}"#),
-            r#"CREATE Line Item ["1","1"] {} {"order_id":1,"no":1,"note":"first","big":"y…"} {"step":1}"#.to_owned(),
-            format!(r#"UPDATE todo 1 {first} {renamed} {{"step":1}}"#),
-            r#"UPDATE Line Item ["1","1"] {} {"order_id":1,"no":1,"note":"second"} {"step":1}"#.to_owned(),
-            r#"UPDATE Line Item ["1","2"] {"order_id":1,"no":1} {"order_id":1,"no":2,"note":"second"} {"step":2}"#.to_owned(),
-            r#"DELETE Line Item ["1","2"] {"order_id":1,"no":2} {} {"step":2}"#.to_owned(),
-            format!("DELETE todo 2 {second} {{}} {{}}"),
-            r#"CREATE log - {} {"line":"a"} {}"#.to_owned(),
-            r#"CREATE log - {} {"line":"b"} {}"#.to_owned(),
-            r#"TRUNCATE log - {} {} {"why":"clean"}"#.to_owned(),
-            r#"TRUNCATE Line Item - {} {} {"why":"clean"}"#.to_owned(),
-        ]
-    );
-    assert_eq!(rejected, [RejectReason::NotAnObject]);
     assert!(stitcher.is_idle());
+    (trail, rejected)
+}
+
+/// What PostgreSQL 14 to 18 send for `recorded/workload.sql`.
+#[test]
+fn recorded_streams_give_the_changes_that_were_made() {
+    let expected: Vec<&str> = include_str!("../../recorded/changes.txt").lines().collect();
+    for (major, recording) in recorded::RECORDINGS {
+        let (trail, rejected) = trail(recording);
+        assert_eq!(trail, expected, "PostgreSQL {major}");
+        assert_eq!(rejected, [RejectReason::NotAnObject], "PostgreSQL {major}");
+    }
+}
+
+#[test]
+fn recorded_streams_have_every_message() {
+    for (major, recording) in recorded::RECORDINGS {
+        let tags = recorded::frames(recording).map(|(_, frame)| char::from(frame[0]));
+        let tags: BTreeSet<char> = tags.collect();
+        assert_eq!(String::from_iter(tags), "BCDIMORTUY", "PostgreSQL {major}");
+    }
+}
+
+/// What stands at a position of the log: a row (of a table that is tracked or not), or a message that ends
+/// there (a context, a leading one, one that is rejected).
+#[derive(Clone, Copy, Debug)]
+enum Record {
+    Row(u32),
+    Message(u32, bool),
+    Garbage,
+}
+
+fn log() -> impl Strategy<Value = Vec<(u64, Record)>> {
+    let record = prop_oneof![
+        4 => Just(Record::Row(TABLE)),
+        1 => Just(Record::Row(OTHER)),
+        2 => (0..3_u32, any::<bool>()).prop_map(|(user, lead)| Record::Message(user, lead)),
+        1 => Just(Record::Garbage),
+    ];
+    prop::collection::vec((0..2_u64, record), 1..40)
+}
+
+/// The whole transaction, its parts put together again; `take` says after which records one is asked for.
+fn read_in_parts(log: &[(u64, Record)], take: impl Fn(usize) -> bool) -> Transaction {
+    let mut stitcher = stitcher();
+    let (mut changes, mut rejected) = (Vec::new(), Vec::new());
+    assert_eq!(push(&mut stitcher, 1, wire::begin(0x100, 7, 3)), Ok(None));
+    let mut position = 0x10;
+    for (index, (step, record)) in log.iter().enumerate() {
+        position += step;
+        let frame = match record {
+            Record::Row(table) => wire::insert(*table, &[t(&index.to_string()), Cell::Null]),
+            Record::Message(user, lead) => {
+                let json = format!(r#"{{"user":{user},"_bemi":{{"lead":{lead}}}}}"#);
+                wire::message(true, position, "_bemi", json.as_bytes())
+            }
+            Record::Garbage => wire::message(true, position, "_bemi", b"garbage"),
+        };
+        assert_eq!(push(&mut stitcher, position, frame), Ok(None));
+        if take(index)
+            && let Some(part) = stitcher.take_part(1, usize::MAX)
+        {
+            assert_eq!(part.commit_lsn, Lsn::new(0x100));
+            assert!(!part.changes.is_empty());
+            changes.extend(part.changes);
+            rejected.extend(part.rejected);
+        }
+    }
+    let committed = push(&mut stitcher, 0x100, wire::commit(0x100, 0x130, 7));
+    let mut transaction = committed.expect("in order").expect("a transaction");
+    assert_eq!(transaction.earlier, changes.len() as u64);
+    assert_eq!(
+        transaction.count(),
+        (changes.len() + transaction.changes.len()) as u64
+    );
+    if let Some(late) = transaction.late_context.take() {
+        for change in changes
+            .iter_mut()
+            .filter(|change| change.ordinal < late.before)
+        {
+            change.context = late.context.clone();
+        }
+    }
+    transaction.earlier = 0;
+    transaction.changes.splice(..0, changes);
+    transaction.rejected.splice(..0, rejected);
+    transaction
+}
+
+#[test]
+fn a_part_is_taken_when_there_is_enough() {
+    let mut stitcher = stitcher();
+    assert_eq!(stitcher.take_part(0, 0), None, "no transaction is open");
+    let mut frames = vec![wire::begin(0x100, 7, 3)];
+    frames.extend((0..4).map(|id| row(&id.to_string())));
+    for (position, frame) in (0x10..).zip(frames) {
+        assert_eq!(push(&mut stitcher, position, frame), Ok(None));
+    }
+    let row_size = r#"{}{"id":0,"name":null}{}"#.len();
+    assert_eq!(stitcher.take_part(5, 4 * row_size + 1), None);
+    let part = stitcher.take_part(5, 4 * row_size).expect("a part");
+    let ordinals: Vec<u64> = part.changes.iter().map(|change| change.ordinal).collect();
+    // The last row could be covered by a message that is told to stand before it, the one before by a
+    // leading one.
+    assert_eq!(ordinals, [0, 1]);
+    assert_eq!(
+        stitcher.take_part(2, usize::MAX),
+        None,
+        "nothing more is settled"
+    );
 }
 
 proptest! {
+    #[test]
+    fn parts_make_the_whole(log in log(), asked in prop::collection::vec(any::<bool>(), 40)) {
+        let whole = read_in_parts(&log, |_| false);
+        prop_assert_eq!(&read_in_parts(&log, |index| asked[index]), &whole);
+        prop_assert_eq!(&read_in_parts(&log, |_| true), &whole);
+    }
+
     #[test]
     fn any_message_is_a_context_or_rejected(content: Vec<u8>, text in r#"\{("[a\\"_\PC]*":?|[\[\]{},:0-9e.-])*\}"#) {
         for content in [&content[..], text.as_bytes()] {
@@ -829,4 +931,71 @@ proptest! {
             prop_assert_eq!(transaction.changes.len(), 1);
         }
     }
+}
+
+#[test]
+fn a_recorded_command_is_a_change_of_its_own() {
+    let message = |prefix: &str, content: &[u8]| wire::message(true, 0x20, prefix, content);
+    let mut stitcher = stitcher();
+    let command = br#"{"tag": "ALTER TABLE", "schema": "s", "table": "t", "object": "s.t", "command": "ALTER \u0000", "x": 1}"#;
+    let frames = [
+        message("_bemi", br#"{"user": 7}"#),
+        wire::insert(TABLE, &[t("1"), t("a")]),
+        message("_bemi_ddl", command),
+        message("_bemi_ddl", b"{}"),
+        message("_bemi_ddl", b"\xff"),
+        wire::insert(TABLE, &[t("2"), t("b")]),
+    ];
+    let transaction = transaction(&mut stitcher, frames);
+    let changes: Vec<_> = transaction
+        .changes
+        .iter()
+        .map(|change| {
+            (
+                change.operation.as_str(),
+                change.ordinal,
+                change.context.as_str(),
+            )
+        })
+        .collect();
+    let context = r#"{"user":7}"#;
+    assert_eq!(
+        changes,
+        [
+            ("CREATE", 0, context),
+            ("DDL", 1, context),
+            ("CREATE", 2, context)
+        ]
+    );
+    let change = &transaction.changes[1];
+    assert_eq!((&*change.schema, &*change.table), ("s", "t"));
+    let after: serde_json::Value = serde_json::from_str(change.after.as_str()).expect("JSON");
+    assert_eq!(after["tag"], "ALTER TABLE");
+    assert_eq!(after["object"], "s.t");
+    assert_eq!(after.as_object().expect("an object").len(), 3);
+    let reasons: Vec<_> = transaction
+        .rejected
+        .iter()
+        .map(|rejected| rejected.reason)
+        .collect();
+    assert_eq!(reasons, [RejectReason::NotAnObject, RejectReason::NotUtf8]);
+}
+
+#[test]
+fn a_leading_message_does_not_cover_a_command() {
+    let command =
+        br#"{"tag": "ALTER TABLE", "schema": "s", "table": "t", "object": "s.t", "command": "x"}"#;
+    let frames = [
+        wire::message(true, 0x20, "_bemi", br#"{"a": 1}"#),
+        wire::message(true, 0x21, "_bemi_ddl", command),
+        wire::message(true, 0x22, "_bemi", br#"{"b": 2, "_bemi": {"lead": true}}"#),
+        wire::insert(TABLE, &[t("1"), t("a")]),
+    ];
+    let transaction = transaction(&mut stitcher(), frames);
+    let contexts: Vec<_> = transaction
+        .changes
+        .iter()
+        .map(|change| change.context.as_str())
+        .collect();
+    assert_eq!(contexts, [r#"{"a":1}"#, r#"{"b":2}"#]);
 }

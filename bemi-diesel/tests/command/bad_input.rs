@@ -341,13 +341,6 @@ fn a_slot_in_use() {
         "error: the replication slot \"{}\" is in use by the server process {pid}\n{help}",
         shop.slot()
     );
-    let second = shop.bemi(&["run"]);
-    assert!(
-        second.stderr.trim_end().ends_with(&message),
-        "{}",
-        second.stderr
-    );
-    assert_eq!(second.code, 1);
     fails(&shop.bemi(&["teardown"]), &message);
     capture.kill();
 }
@@ -357,6 +350,6 @@ fn a_time_that_is_none() {
     let shop = Shop::set_up();
     fails(
         &shop.bemi(&["changes", "--since", "half past"]),
-        "error: cannot read the time given with --since or --until: write it like 2026-01-31 or 2026-01-31T12:00:00Z",
+        "error: cannot read the time: write it like 2026-01-31 or 2026-01-31T12:00:00Z",
     );
 }

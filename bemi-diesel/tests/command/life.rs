@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use bemi_tests::{Cluster, Shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::Shop;
+use crate::support::{Capture, Shop};
 
 #[test]
 fn a_signal_stops_it_cleanly() {
@@ -177,4 +178,35 @@ fn changes_made_with_psql_have_the_context_that_psql_gave() {
     let changes = shop.bemi(&["changes", "--json"]).json();
     assert_eq!(changes[0]["context"], json!({}));
     assert_eq!(changes[1]["context"], json!({"user_id": 7}));
+}
+
+#[test]
+fn a_standby_takes_over_from_one_that_is_killed() {
+    let kills = match std::env::var_os("BEMI_TESTS_LONG") {
+        Some(_) => 50,
+        None => 5,
+    };
+    let shop = Shop::set_up();
+    let mut active = shop.capture();
+    let mut times = Vec::new();
+    for n in 1..=kills {
+        let standby = Capture::start(&mut shop.command(&["run"]));
+        standby.says("capture stands by: another one reads from the slot");
+        shop.sql("INSERT INTO todos (title) VALUES ('Sleep')");
+        let killed = Instant::now();
+        active.kill();
+        standby.says("capture reads the log");
+        times.push(killed.elapsed());
+        active = standby;
+        shop.wait_until_stored(n);
+    }
+    active.kill();
+    times.sort();
+    println!(
+        "takeover: median {:?}, worst {:?} of {kills}",
+        times[times.len() / 2],
+        times[times.len() - 1]
+    );
+    let all: Vec<String> = (1..=kills).map(|n| n.to_string()).collect();
+    assert_eq!(keys(&shop), all);
 }

@@ -9,6 +9,9 @@
 mod access;
 mod bad_input;
 mod changes;
+mod ddl;
+mod follow;
+mod large;
 mod life;
 mod lost;
 mod names;
@@ -22,3 +25,4 @@ mod setup;
 mod shapes;
 mod storm;
 mod support;
+mod tables;

@@ -92,8 +92,6 @@ fn setup_names_the_tables_that_are_not_tracked() {
     let notes = &shop.bemi(&["setup", "--json"]).json()["notes"];
     assert_eq!(
         *notes,
-        json!([
-            "table public.Quiet one is not tracked: it is unlogged, so that its rows are in no log"
-        ])
+        json!(["not tracked, as the rows of unlogged tables are in no log: public.Quiet one"])
     );
 }

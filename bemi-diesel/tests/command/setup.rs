@@ -21,6 +21,8 @@ fn the_second_setup_changes_nothing() {
             "publication \"bemi\"",
             "public.notes published",
             "public.todos published",
+            "selection of the tables to come",
+            "event trigger \"_bemi_bemi\"",
             format!("replication slot \"{}\"", shop.slot()),
         ])
     );
@@ -96,7 +98,12 @@ fn teardown_leaves_nothing_but_the_replica_identities_it_names() {
     let slot = format!("replication slot \"{}\"", shop.slot());
     assert_eq!(
         torn_down["changed"],
-        json!([slot, "publication \"bemi\"", "table public.changes"])
+        json!([
+            "event trigger \"_bemi_bemi\"",
+            slot,
+            "publication \"bemi\"",
+            "table public.changes"
+        ])
     );
     assert_eq!(
         torn_down["notes"],

@@ -119,11 +119,21 @@ impl Shop {
     }
 
     pub(crate) fn bemi(&self, arguments: &[&str]) -> Outcome {
+        let (source, destination) = (self.database.url(), self.trail().url());
+        self.bemi_at(source, destination, arguments)
+    }
+
+    /// The command as the role that `url` names, on this database.
+    pub(crate) fn bemi_as(&self, url: &str, arguments: &[&str]) -> Outcome {
+        self.bemi_at(url, url, arguments)
+    }
+
+    fn bemi_at(&self, source: &str, destination: &str, arguments: &[&str]) -> Outcome {
         let connection = [
             "--database-url",
-            self.database.url(),
+            source,
             "--destination-url",
-            self.trail().url(),
+            destination,
             "--slot",
             self.slot(),
         ];
@@ -225,6 +235,12 @@ impl Capture {
         }
     }
 
+    #[allow(dead_code, reason = "only one of the test programs forgets")]
+    /// Forgets what has been said so far.
+    pub(crate) fn forget(&self) {
+        self.lines.try_iter().for_each(drop);
+    }
+
     /// Everything on standard error that is not [heard](Self::says) yet, once it has ended.
     pub(crate) fn last_words(&mut self) -> (i32, String) {
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
@@ -239,6 +255,10 @@ impl Capture {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

@@ -15,19 +15,7 @@ use futures_util::{FutureExt, TryStreamExt};
 
 use crate::{Database, todo, todos};
 
-/// A connection that has asked the server already, as every one has after its first write.
 async fn wrapped(database: &Database) -> AsyncBemiConnection {
-    let mut c = unasked(database).await;
-    with(
-        0,
-        c.transaction(async |c| sql_query("SELECT 1").execute(c).await),
-    )
-    .await
-    .expect("a read");
-    c
-}
-
-async fn unasked(database: &Database) -> AsyncBemiConnection {
     AsyncBemiConnection::establish(database.url())
         .await
         .expect("the server is ready")
@@ -82,28 +70,10 @@ async fn writes_and_their_results() {
             "INSERT 1, context 1 lead INSERT",
             "INSERT 2, context 1 lead INSERT",
             "UPDATE 1, context 1 lead UPDATE, UPDATE 2",
-            "DELETE 1, context 1 lead DELETE",
+            "DELETE 1, context 1 - DELETE",
             "context 1 - WITH, DELETE 2",
             "INSERT 3, context 1 - INSERT",
             "INSERT 4",
-        ]
-    );
-}
-
-#[tokio::test]
-async fn the_first_write_asks() {
-    let database = Database::new();
-    let c = &mut unasked(&database).await;
-    with(1, async {
-        insert(c, 1).await.expect("a row");
-        insert(c, 2).await.expect("a row");
-    })
-    .await;
-    assert_eq!(
-        database.log(),
-        [
-            "context 1 - INSERT, INSERT 1",
-            "INSERT 2, context 1 lead INSERT"
         ]
     );
 }
@@ -301,7 +271,7 @@ async fn a_pool_and_interleaved_tasks() {
         .flat_map(|n| {
             [
                 format!("INSERT {n}, context {n} - INSERT"),
-                format!("UPDATE {n}, context {n} lead UPDATE"),
+                format!("UPDATE {n}, context {n} - UPDATE"),
             ]
         })
         .collect();
@@ -368,22 +338,138 @@ async fn a_view_that_refuses_a_returning() {
     let values = |id: i32| (crate::ruled::id.eq(id), crate::ruled::title.eq("a"));
     let insert = |id| diesel::insert_into(crate::ruled::table).values(values(id));
     with(1, async {
-        // The connection has asked before the rule came: it learns from the one failure.
-        insert(1).execute(c).await.expect_err("no RETURNING");
-        insert(1).execute(c).await.expect("a row");
-        let fresh = &mut unasked(&database).await;
-        insert(2).execute(fresh).await.expect("a row");
-        insert(3).execute(fresh).await.expect("a row");
+        for id in 1..=2 {
+            assert_eq!(insert(id).execute(c).await, Ok(1));
+        }
     })
     .await;
+    assert_eq!(database.log(), ["INSERT 1", "context 1 - INSERT, INSERT 2"]);
+}
+
+#[tokio::test]
+async fn a_user_who_loses_the_right() {
+    let database = Database::new();
+    let url = database.url_of_role("async_robbed");
+    let connect = async || AsyncBemiConnection::establish(&url).await.expect("ready");
+    let (executing, loading, streaming, committing) = (
+        &mut connect().await,
+        &mut connect().await,
+        &mut connect().await,
+        &mut connect().await,
+    );
+    with(1, async {
+        assert_eq!(insert(executing, 1).await, Ok(1));
+        let committed = committing.transaction(async |c| {
+            insert(c, 2).await?;
+            database.revoke();
+            with(2, insert(c, 3)).await
+        });
+        assert_eq!(committed.await, Ok(1));
+        assert_eq!(insert(executing, 4).await, Ok(1));
+        let returned = |id| {
+            diesel::insert_into(todos::table)
+                .values(todo(id))
+                .returning(todos::id)
+        };
+        assert_eq!(returned(5).get_result(loading).await, Ok(5));
+        let rows: QueryResult<Vec<i32>> = returned(6)
+            .load_stream::<i32>(streaming)
+            .await
+            .expect("a stream")
+            .try_collect()
+            .await;
+        assert_eq!(rows, Ok(vec![6]));
+        let updated = diesel::update(todos::table).set(todos::title.eq("b"));
+        assert_eq!(updated.execute(&mut connect().await).await, Ok(6));
+    })
+    .await;
+    let mut log = database.log();
+    assert_eq!(log.pop().expect("an update").matches("UPDATE").count(), 6);
     assert_eq!(
-        database.log(),
+        log,
         [
-            "context 1 - INSERT, INSERT 1",
-            "context 1 - INSERT, INSERT 2",
-            "context 1 - INSERT, INSERT 3",
+            "INSERT 1, context 1 lead INSERT",
+            "INSERT 2, INSERT 3",
+            "INSERT 4",
+            "INSERT 5",
+            "INSERT 6",
         ]
     );
+}
+
+#[tokio::test]
+async fn errors_are_the_applications_own() {
+    let database = Database::new();
+    let c = &mut wrapped(&database).await;
+    let plain = &mut AsyncPgConnection::establish(database.url())
+        .await
+        .expect("ready");
+    let failing = || {
+        diesel::update(todos::table)
+            .set(todos::title.eq(""))
+            .returning(todos::id)
+    };
+    insert(c, 1).await.expect("a row");
+    let expected = failing().get_result::<i32>(plain).await;
+    with(1, async {
+        assert_eq!(failing().get_result::<i32>(c).await, expected);
+        let mut rows = failing().load_stream::<i32>(c).await.expect("a stream");
+        let refused = rows.try_next().await;
+        assert_eq!(
+            refused.expect_err("a check"),
+            expected.expect_err("a check")
+        );
+    })
+    .await;
+    for sql in [
+        "UPDATE todos SET nothing = 1",
+        "INSERT INTO todos VALUES (1, nothing)",
+        "INSERT INTO todos VALUES (1, 'a')",
+    ] {
+        let expected = sql_query(sql).execute(plain).await.expect_err(sql);
+        let Error::DatabaseError(_, expected) = expected else {
+            panic!("{expected}");
+        };
+        let error = with(1, async { sql_query(sql).execute(c).await })
+            .await
+            .expect_err(sql);
+        let Error::DatabaseError(_, error) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(error.message(), expected.message());
+        assert_eq!(error.statement_position(), expected.statement_position());
+    }
+    assert_eq!(database.log(), ["INSERT 1"]);
+}
+
+#[tokio::test]
+async fn a_statement_without_a_row_that_fails_at_its_end() {
+    let database = Database::new();
+    database.sql(crate::ORPHANS);
+    let c = &mut wrapped(&database).await;
+    let plain = &mut AsyncPgConnection::establish(database.url())
+        .await
+        .expect("ready");
+    for sql in [
+        "INSERT INTO todos VALUES (1, 'a')",
+        "UPDATE todos SET title = 'b' WHERE false",
+    ] {
+        let expected = sql_query(sql).execute(plain).await;
+        let error = with(1, async { sql_query(sql).execute(c).await }).await;
+        assert_eq!(error.expect_err(sql), expected.expect_err(sql));
+    }
+    assert_eq!(database.log(), [""; 0]);
+}
+
+#[tokio::test]
+async fn parameters_beyond_those_of_the_text() {
+    let database = Database::new();
+    let c = &mut wrapped(&database).await;
+    let insert = sql_query("INSERT INTO todos VALUES ($1, 'a')")
+        .bind::<diesel::sql_types::Integer, _>(1)
+        .bind::<diesel::sql_types::Integer, _>(2);
+    assert_eq!(with(1, async { insert.execute(c).await }).await, Ok(1));
+    assert_eq!(database.log(), ["INSERT 1, context 1 lead INSERT"]);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Integer, Text};
 
-use crate::{Database, insert, todo, todos, with};
+use crate::{Database, ORPHANS, insert, todo, todos, with};
 
 #[test]
 fn a_write_carries_its_context_in_its_own_transaction() {
@@ -26,8 +26,8 @@ fn a_write_carries_its_context_in_its_own_transaction() {
         database.log(),
         [
             "INSERT 1, context 1 lead INSERT",
-            "UPDATE 1, context 2 lead UPDATE",
-            "DELETE 1, context 3 lead DELETE",
+            "UPDATE 1, context 2 - UPDATE",
+            "DELETE 1, context 3 - DELETE",
         ]
     );
 }
@@ -117,7 +117,7 @@ fn results_are_those_of_the_plain_connection() {
             "INSERT 1, context 1 lead INSERT",
             "INSERT 2, context 1 lead INSERT",
             "INSERT 3, context 1 lead INSERT, INSERT 4",
-            "UPDATE 1, context 1 lead UPDATE, UPDATE 2, UPDATE 3, UPDATE 4",
+            "UPDATE 1, UPDATE 2, UPDATE 3, UPDATE 4, context 1 - UPDATE",
         ]
     );
 }
@@ -209,7 +209,7 @@ fn raw_statements() {
         database.log(),
         [
             "INSERT 1, context 1 lead INSERT",
-            "UPDATE 1, context 1 lead WITH"
+            "UPDATE 1, context 1 - WITH"
         ]
     );
 }
@@ -227,6 +227,165 @@ fn all_contexts_share_one_prepared_statement() {
     .get_result(c)
     .expect("a count");
     assert_eq!(prepared, 1);
+}
+
+#[test]
+fn what_comes_again_is_prepared() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    let prepared = |c: &mut _| {
+        diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(
+            "(SELECT count(*) FROM pg_prepared_statements)",
+        ))
+        .get_result::<i64>(c)
+        .expect("a count")
+    };
+    let write = |c: &mut _, n: i32| {
+        let updated = diesel::update(todos::table.find(n))
+            .set(todos::title.eq("b"))
+            .execute(c);
+        let deleted = sql_query("DELETE FROM todos WHERE id = $1 + 100")
+            .bind::<Integer, _>(n)
+            .execute(c);
+        let returned: QueryResult<Vec<i32>> = diesel::update(todos::table.find(n))
+            .set(todos::title.eq("c"))
+            .returning(todos::id)
+            .get_results(c);
+        (updated, deleted, returned)
+    };
+    with(1, || {
+        // Nothing is prepared for an application for which diesel prepares nothing.
+        for n in 1..=5 {
+            assert_eq!(write(c, n), (Ok(0), Ok(0), Ok(vec![])));
+        }
+        assert_eq!(prepared(c), 0);
+        insert(c, 1).expect("a row");
+        for _ in 1..=5 {
+            assert_eq!(write(c, 1), (Ok(1), Ok(0), Ok(vec![1])));
+        }
+        assert_eq!(prepared(c), 3);
+        for _ in 1..=5 {
+            let updated = c.transaction(|c| {
+                diesel::update(todos::table.filter(todos::id.gt(0)))
+                    .set(todos::title.eq("d"))
+                    .execute(c)
+            });
+            assert_eq!(updated, Ok(1));
+        }
+        assert_eq!(prepared(c), 4);
+        c.batch_execute("ALTER TABLE todos ALTER title TYPE varchar; ALTER TABLE todos ADD a int")
+            .expect("a column");
+        assert_eq!(write(c, 1), (Ok(1), Ok(0), Ok(vec![1])));
+    });
+}
+
+#[test]
+fn a_statement_of_which_none_matters_twice_is_not_prepared() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    with(1, || {
+        insert(c, 1).expect("a row");
+        for n in 0..1000 {
+            let sql = format!("UPDATE todos SET title = 'a{}' WHERE id = 1", n / 5);
+            assert_eq!(sql_query(sql).execute(c), Ok(1));
+        }
+    });
+    let prepared = diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(
+        "(SELECT count(*) FROM pg_prepared_statements)",
+    ));
+    assert_eq!(prepared.get_result(c), Ok(129_i64));
+}
+
+#[test]
+fn parameters_beyond_those_of_the_text() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    with(1, || {
+        for sql in [
+            "INSERT INTO todos VALUES ($1, 'a')",
+            "UPDATE todos SET title = 'b' WHERE id = $1",
+        ] {
+            let written = sql_query(sql)
+                .bind::<Integer, _>(1)
+                .bind::<Integer, _>(2)
+                .bind::<Integer, _>(3)
+                .execute(c);
+            assert_eq!(written, Ok(1));
+        }
+        let written = sql_query("DELETE FROM todos WHERE id = $1")
+            .into_boxed::<diesel::pg::Pg>()
+            .bind::<Integer, _>(1)
+            .bind::<Text, _>("b")
+            .execute(c);
+        assert_eq!(written, Ok(1));
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, context 1 lead INSERT",
+            "UPDATE 1, context 1 - UPDATE",
+            "DELETE 1, context 1 - DELETE",
+        ]
+    );
+}
+
+#[test]
+fn a_statement_without_a_row_that_fails_at_its_end() {
+    let database = Database::new();
+    database.sql(ORPHANS);
+    let (c, plain) = (&mut database.wrapped(), &mut database.plain());
+    for sql in [
+        "INSERT INTO todos VALUES (1, 'a')",
+        "UPDATE todos SET title = 'b' WHERE false",
+        "DELETE FROM todos WHERE false",
+    ] {
+        let expected = sql_query(sql).execute(plain).expect_err("no such todo");
+        let error = with(1, || sql_query(sql).execute(c)).expect_err("no such todo");
+        assert_eq!(error, expected, "{sql}");
+    }
+    assert_eq!(database.log(), [""; 0]);
+}
+
+#[test]
+fn no_rows_from_a_statement_without_a_returning() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    #[derive(QueryableByName)]
+    struct Id {
+        #[diesel(sql_type = Integer)]
+        #[expect(dead_code)]
+        id: i32,
+    }
+    with(1, || {
+        let rows: Vec<Id> = sql_query("INSERT INTO todos VALUES (1, 'a'), (2, 'a')")
+            .load(c)
+            .expect("no rows");
+        assert!(rows.is_empty());
+    });
+    assert_eq!(database.log(), ["context 1 - INSERT, INSERT 1, INSERT 2"]);
+}
+
+#[test]
+fn the_rows_of_a_trigger() {
+    let database = Database::new();
+    database.sql(
+        "CREATE TABLE log (id int PRIMARY KEY); \
+         CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN INSERT INTO log VALUES (OLD.id); RETURN NULL; END'; \
+         CREATE TRIGGER log BEFORE DELETE ON todos FOR EACH ROW EXECUTE FUNCTION log()",
+    );
+    let c = &mut database.wrapped();
+    with(1, || {
+        insert(c, 1).expect("a row");
+        assert_eq!(diesel::delete(todos::table).execute(c), Ok(0));
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, context 1 lead INSERT",
+            "INSERT 1, context 1 - DELETE"
+        ]
+    );
 }
 
 #[test]
@@ -340,4 +499,45 @@ fn batches() {
             "DELETE 1",
         ]
     );
+}
+
+#[test]
+fn a_field_that_may_be_none_comes_and_goes() {
+    /// With `None` its text is another one, although its type is the same.
+    #[derive(Insertable)]
+    #[diesel(table_name = todos)]
+    struct Optional {
+        id: i32,
+        title: Option<&'static str>,
+    }
+    let database = Database::new();
+    database
+        .plain()
+        .batch_execute("ALTER TABLE todos ALTER title SET DEFAULT 'none'")
+        .expect("a default");
+    let c = &mut database.wrapped();
+    let titles = [None, Some("a")].into_iter().cycle();
+    with(1, || {
+        // Diesel prepares something here, so what comes again is prepared as well.
+        let read: QueryResult<Vec<i32>> = todos::table.select(todos::id).load(c);
+        assert_eq!(read, Ok(vec![]));
+        for (id, title) in (1..=12).zip(titles.clone()) {
+            let inserted = diesel::insert_into(todos::table)
+                .values(Optional { id, title })
+                .execute(c);
+            assert_eq!(inserted, Ok(1));
+        }
+    });
+    let expected: Vec<(i32, String)> = (1..=12)
+        .zip(titles.map(|title| title.unwrap_or("none").to_owned()))
+        .collect();
+    let stored = todos::table
+        .select((todos::id, todos::title))
+        .order(todos::id)
+        .load(&mut database.plain());
+    assert_eq!(stored, Ok(expected));
+    let log: Vec<String> = (1..=12)
+        .map(|id| format!("INSERT {id}, context 1 lead INSERT"))
+        .collect();
+    assert_eq!(database.log(), log);
 }

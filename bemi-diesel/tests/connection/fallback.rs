@@ -101,7 +101,7 @@ fn every_parameter_taken() {
         database.log(),
         [
             "INSERT 1, context 1 lead INSERT",
-            "DELETE 1, context 1 lead DELETE",
+            "DELETE 1, context 1 - DELETE",
             "INSERT 1, context 1 lead INSERT",
             "context 1 - DELETE, DELETE 1",
         ]

@@ -10,6 +10,8 @@ mod asynchronous;
 mod autocommit;
 mod database;
 mod fallback;
+mod panics;
+mod pgbouncer;
 mod refused;
 mod traits;
 mod transactions;
@@ -32,6 +34,16 @@ diesel::table! {
         title -> Text,
     }
 }
+
+/// Makes every statement on `todos` fail at the end of its transaction, whether it changes a row or not.
+pub(crate) const ORPHANS: &str = "\
+    CREATE TABLE parts (todo int REFERENCES todos DEFERRABLE INITIALLY DEFERRED); \
+    CREATE FUNCTION orphan() RETURNS trigger LANGUAGE plpgsql AS \
+    'BEGIN INSERT INTO parts VALUES (9); RETURN NULL; END'; \
+    CREATE TRIGGER orphan BEFORE INSERT OR UPDATE OR DELETE ON todos \
+    FOR EACH STATEMENT EXECUTE FUNCTION orphan(); \
+    CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+    CREATE TRIGGER swallow BEFORE INSERT ON todos FOR EACH ROW EXECUTE FUNCTION swallow()";
 
 /// A row to insert.
 pub(crate) fn todo(

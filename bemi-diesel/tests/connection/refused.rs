@@ -1,7 +1,9 @@
 //! Servers and relations that do not take the message.
 
 use bemi_diesel::BemiConnection;
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::result::Error;
 use diesel::sql_query;
 
 use crate::{Database, insert, ruled, todos, with};
@@ -28,7 +30,7 @@ fn a_view_that_refuses_a_returning() {
     assert_eq!(
         database.log(),
         [
-            "context 1 - INSERT, INSERT 1",
+            "INSERT 1",
             "INSERT 2, context 1 lead INSERT",
             "INSERT 3, context 1 - INSERT",
         ]
@@ -62,8 +64,108 @@ fn a_view_on_such_a_view() {
         CREATE RULE r AS ON INSERT TO below DO INSTEAD INSERT INTO todos VALUES (NEW.id, NEW.title); \
         CREATE VIEW ruled AS SELECT * FROM below");
     let c = &mut database.wrapped();
-    with(1, || assert_eq!(insert_ruled(c, 1), Ok(1)));
-    assert_eq!(database.log(), ["context 1 - INSERT, INSERT 1"]);
+    with(1, || {
+        assert_eq!(insert_ruled(c, 1), Ok(1));
+        assert_eq!(insert_ruled(c, 2), Ok(1));
+    });
+    assert_eq!(database.log(), ["INSERT 1", "context 1 - INSERT, INSERT 2"]);
+}
+
+#[test]
+fn rules_that_a_count_cannot_be_had_through() {
+    let database = Database::new();
+    database.sql(
+        "CREATE RULE r AS ON UPDATE TO todos DO ALSO NOTIFY changed; \
+         CREATE TABLE log (id int); CREATE RULE s AS ON DELETE TO todos DO ALSO INSERT INTO log VALUES (OLD.id)",
+    );
+    let c = &mut database.wrapped();
+    with(1, || {
+        assert_eq!(insert(c, 1), Ok(1));
+        for _ in 0..2 {
+            let updated = diesel::update(todos::table)
+                .set(todos::title.eq("b"))
+                .execute(c);
+            assert_eq!(updated, Ok(1));
+        }
+        assert_eq!(diesel::delete(todos::table).execute(c), Ok(1));
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, context 1 lead INSERT",
+            "UPDATE 1",
+            "context 1 - UPDATE, UPDATE 1",
+            "context 1 - DELETE, INSERT 1, DELETE 1",
+        ]
+    );
+}
+
+#[test]
+fn an_error_has_its_place_in_the_applications_own_text() {
+    let database = Database::new();
+    let (c, plain) = (&mut database.wrapped(), &mut database.plain());
+    let position = |result: QueryResult<usize>| match result {
+        Err(Error::DatabaseError(_, information)) => information.statement_position(),
+        _ => None,
+    };
+    with(1, || {
+        for sql in [
+            "UPDATE todos SET nothing = 1",
+            "DELETE FROM todos WHERE title = 1",
+            "INSERT INTO todos VALUES (1, nothing)",
+            "UPDATE todos SET title = 'b' WHERE",
+        ] {
+            let expected = position(sql_query(sql).execute(plain));
+            assert!(expected.is_some(), "{sql}");
+            assert_eq!(position(sql_query(sql).execute(c)), expected, "{sql}");
+        }
+        assert_eq!(insert(c, 1), Ok(1));
+    });
+    assert_eq!(database.log(), ["INSERT 1, context 1 lead INSERT"]);
+}
+
+/// What the application does is its own: a right that is taken away between two statements of a
+/// transaction costs it the context, and nothing else.
+#[test]
+fn a_user_who_loses_the_right_in_a_transaction() {
+    let database = Database::new();
+    let url = database.url_of_role("robbed");
+    let connect = || BemiConnection::establish(&url).expect("the server is ready");
+    let (committing, changing, batching) = (&mut connect(), &mut connect(), &mut connect());
+    with(1, || {
+        assert_eq!(batching.transaction(|c| insert(c, 1)), Ok(1));
+        let two = changing.transaction(|changing| {
+            insert(changing, 2)?;
+            let committed = committing.transaction(|c| {
+                insert(c, 3)?;
+                database.revoke();
+                insert(c, 4)
+            });
+            assert_eq!(committed, Ok(1));
+            with(2, || insert(changing, 5))?;
+            insert(changing, 6)
+        });
+        assert_eq!(two, Ok(1));
+        batching
+            .batch_execute("INSERT INTO todos VALUES (7, 'a'); INSERT INTO todos VALUES (8, 'a')")
+            .expect("two rows");
+        for c in [committing, changing, batching] {
+            assert_eq!(
+                diesel::delete(todos::table.find(7)).execute(c).map(|_| ()),
+                Ok(())
+            );
+        }
+    });
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 1, context 1 - INSERT",
+            "INSERT 3, INSERT 4",
+            "INSERT 2, INSERT 5, INSERT 6",
+            "INSERT 7, INSERT 8",
+            "DELETE 7",
+        ]
+    );
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Base {
     /// The trail differs from `to_jsonb` in a documented way that the truth allows for in columns, but
     /// not inside of composites and arrays.
     pub(crate) only_columns: bool,
+    /// It has no binary form, which `jsonb_populate_record` wants of a domain's base.
+    pub(crate) no_domains: bool,
     /// The extension that it comes from, or `xml` where that has to be built in.
     pub(crate) needs: Option<&'static str>,
 }
@@ -43,6 +45,7 @@ const fn exact(sql: &'static str, value: fn(&mut Random) -> String) -> Base {
         value,
         restores: Restores::Exactly,
         only_columns: false,
+        no_domains: false,
         needs: None,
     }
 }
@@ -66,6 +69,13 @@ const fn extension(
     Base {
         needs: Some(needs),
         ..exact(sql, value)
+    }
+}
+
+const fn without_binary(base: Base) -> Base {
+    Base {
+        no_domains: true,
+        ..base
     }
 }
 
@@ -187,6 +197,11 @@ pub(crate) const BASES: &[Base] = &[
         .to_owned()
     }),
     exact("timestamptz(0)", |r| format!("{} {}+00", date(r), time(r))),
+    exact("time(2)", time),
+    exact("bpchar", text),
+    exact("interval day to second(1)", |r| {
+        format!("{}{} days {}", r.sign(), r.below(60), time(r))
+    }),
     exact("interval", |r| {
         let random = format!(
             "{}{} mons {}{} days {}{}:{}.{}",
@@ -336,14 +351,11 @@ pub(crate) const BASES: &[Base] = &[
     exact("regconfig", one_of!["simple", "english"]),
     exact("regdictionary", one_of!["simple", "english_stem"]),
     exact("refcursor", text),
-    Base {
-        // Before 16 it has no binary form, which a domain needs in `jsonb_populate_record`.
-        only_columns: true,
-        ..exact(
-            "aclitem",
-            one_of!["postgres=arwdDxt/postgres", "=r/postgres"],
-        )
-    },
+    // That has one from PostgreSQL 16 on.
+    without_binary(exact(
+        "aclitem",
+        one_of!["postgres=arwdDxt/postgres", "=r/postgres"],
+    )),
     Base {
         only_columns: true,
         ..restoring(Restores::Nothing, "int2vector", one_of!["1 -2 3", "", "7"])
@@ -413,7 +425,7 @@ pub(crate) const BASES: &[Base] = &[
         ..extension(
             "hstore",
             "public.hstore",
-            one_of!["", "a=>1", r#""k ""=>NULL, "é"=>"v\\x""#, "a=>b,c=>d"],
+            one_of!["", "a=>1", r#""k \""=>NULL, "é"=>"v\\x""#, "a=>b,c=>d"],
         )
     },
     extension("citext", "public.citext", text),
@@ -424,14 +436,36 @@ pub(crate) const BASES: &[Base] = &[
         "public.cube",
         one_of!["(1, 2.5)", "(0),(1)", "(1e300, -1e-300),(0, 0)"],
     ),
-    extension(
+    without_binary(extension(
         "seg",
         "public.seg",
         one_of!["1 .. 2.50", "> 5", "1.20(+-)0.10"],
+    )),
+    extension(
+        "ltree",
+        "public.ltxtquery",
+        one_of!["Top & !(a* | b@)", "a%"],
     ),
-    extension("isn", "public.isbn", one_of!["0-393-04002-X"]),
+    extension(
+        "earthdistance",
+        "public.earth",
+        one_of!["(6378168, 0, 0)", "(0, 0, -6378168)"],
+    ),
+    without_binary(extension("isn", "public.isbn", one_of!["0-393-04002-X"])),
+    without_binary(extension(
+        "isn",
+        "public.ean13",
+        one_of!["978-0-393-04002-9"],
+    )),
+    without_binary(extension("isn", "public.ismn", one_of!["M-060-11561-5"])),
+    without_binary(extension("isn", "public.issn", one_of!["1436-4522"])),
+    without_binary(extension("isn", "public.upc", one_of!["220356483481"])),
     extension("lo", "public.lo", one_of!["1", "4294967295"]),
-    extension("intarray", "public.query_int", one_of!["1&(2|3)", "!4"]),
+    without_binary(extension(
+        "intarray",
+        "public.query_int",
+        one_of!["1&(2|3)", "!4"],
+    )),
 ];
 
 fn number(random: &mut Random, corners: &[&str], digits: usize) -> String {

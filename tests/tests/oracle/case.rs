@@ -10,6 +10,9 @@ pub(crate) struct Case {
     pub(crate) tables: Vec<TableSpec>,
     /// The second table refers to the first one, if that has a key of one number.
     pub(crate) cascade: bool,
+    /// Triggers on the other tables insert rows into the last one, if that has a key of one number and
+    /// does not refer to another.
+    pub(crate) echo: bool,
     pub(crate) session: &'static str,
     pub(crate) operations: Vec<Operation>,
 }
@@ -19,6 +22,8 @@ pub(crate) struct TableSpec {
     pub(crate) key: Key,
     pub(crate) columns: Vec<Ty>,
     pub(crate) generated: bool,
+    /// It has a virtual column, where the server has those.
+    pub(crate) imagined: bool,
     pub(crate) partitioned: bool,
     /// `REPLICA IDENTITY FULL`, as setup gives it. A table without key has it always.
     pub(crate) full: bool,
@@ -59,6 +64,12 @@ pub(crate) enum Operation {
         table: u8,
         seed: u64,
         lead: bool,
+    },
+    /// One statement that updates, deletes and inserts, where the server has it.
+    Merge {
+        table: u8,
+        rows: u8,
+        seed: u64,
     },
     Update {
         table: u8,
@@ -103,6 +114,11 @@ pub(crate) enum Operation {
     ChangeIdentity {
         table: u8,
     },
+    /// Detaches a partition and attaches it again.
+    Reattach {
+        table: u8,
+        partition: u8,
+    },
     AddLabel,
 }
 
@@ -114,11 +130,13 @@ fn any_table() -> impl Strategy<Value = TableSpec> {
         Just(Key::Composite)
     ];
     let columns = prop::collection::vec(any_type(), 1..9);
-    (key, columns, any::<[bool; 4]>()).prop_map(
-        |(key, columns, [generated, partitioned, full, external])| TableSpec {
+    let imagined = prop::bool::weighted(0.2);
+    (key, columns, any::<[bool; 4]>(), imagined).prop_map(
+        |(key, columns, [generated, partitioned, full, external], imagined)| TableSpec {
             key,
             columns,
             generated,
+            imagined: imagined && key != Key::None,
             partitioned: partitioned && key == Key::Number,
             full: full || key == Key::None,
             external,
@@ -144,6 +162,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         30 => (table(), rows(), seed(), lead()).prop_map(|(table, rows, seed, lead)| O::Insert { table, rows, seed, lead }),
         6 => (table(), rows(), seed()).prop_map(|(table, rows, seed)| O::Copy { table, rows, seed }),
         10 => (table(), seed(), lead()).prop_map(|(table, seed, lead)| O::Upsert { table, seed, lead }),
+        8 => (table(), rows(), seed()).prop_map(|(table, rows, seed)| O::Merge { table, rows, seed }),
         30 => (table(), rows(), seed(), lead()).prop_map(|(table, rows, seed, lead)| O::Update { table, rows, seed, lead }),
         8 => (table(), seed()).prop_map(|(table, seed)| O::UpdateKey { table, seed }),
         6 => (table(), rows(), seed()).prop_map(|(table, rows, seed)| O::Touch { table, rows, seed }),
@@ -154,6 +173,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         2 => (table(), any::<u8>()).prop_map(|(table, column)| O::RenameColumn { table, column }),
         1 => table().prop_map(|table| O::RenameTable { table }),
         1 => table().prop_map(|table| O::ChangeIdentity { table }),
+        1 => (table(), any::<u8>()).prop_map(|(table, partition)| O::Reattach { table, partition }),
         1 => Just(O::AddLabel),
     ]
 }
@@ -168,15 +188,18 @@ pub(crate) fn any_case(operations: usize) -> impl Strategy<Value = Case> {
     (
         prop::collection::vec(any_own_type(), 0..6),
         prop::collection::vec(any_table(), 1..4),
-        any::<bool>(),
+        any::<[bool; 2]>(),
         prop::sample::select(&SESSIONS),
         prop::collection::vec(any_operation(), 1..2 * operations),
     )
-        .prop_map(|(own_types, tables, cascade, session, operations)| Case {
-            own_types,
-            tables,
-            cascade,
-            session,
-            operations,
-        })
+        .prop_map(
+            |(own_types, tables, [cascade, echo], session, operations)| Case {
+                own_types,
+                tables,
+                cascade,
+                echo,
+                session,
+                operations,
+            },
+        )
 }

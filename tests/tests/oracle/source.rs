@@ -10,7 +10,18 @@ use tokio::runtime::Runtime;
 /// What of the truth does not depend on a schema.
 const TRUTH: &str = include_str!("truth.sql");
 
-const EXTENSIONS: [&str; 7] = ["hstore", "citext", "ltree", "cube", "seg", "isn", "lo"];
+/// In the order of what they need.
+const EXTENSIONS: [&str; 9] = [
+    "hstore",
+    "citext",
+    "ltree",
+    "cube",
+    "earthdistance",
+    "seg",
+    "isn",
+    "lo",
+    "intarray",
+];
 
 /// A captured database; its changes go to another one, so that only what the test writes is in its log.
 pub(crate) struct Source {
@@ -19,8 +30,8 @@ pub(crate) struct Source {
     pub(crate) trail: Client,
     /// What [`Base::needs`](crate::base::Base::needs) can be had.
     pub(crate) available: HashSet<String>,
-    /// Stored generated columns are in the log: from PostgreSQL 18 on.
-    pub(crate) generated: bool,
+    /// The server's major version.
+    pub(crate) major: i32,
     capture: CaptureHandle,
     runtime: Runtime,
     // Dropped last: they drop the slot that the capture reads from.
@@ -43,7 +54,7 @@ impl Source {
             ))
             .unwrap();
         let mut available = HashSet::new();
-        for extension in EXTENSIONS.into_iter().chain(["intarray"]) {
+        for extension in EXTENSIONS {
             if client
                 .batch_execute(&format!("CREATE EXTENSION {extension} SCHEMA public"))
                 .is_ok()
@@ -54,9 +65,10 @@ impl Source {
         if client.batch_execute("SELECT '<a/>'::xml").is_ok() {
             available.insert("xml".to_owned());
         }
-        let version = client.query_one("SELECT current_setting('server_version_num')::int", &[]);
-        let generated = version.unwrap().get::<_, i32>(0) >= 180_000;
-        if generated {
+        let version = "SELECT current_setting('server_version_num')::int / 10000";
+        let major = client.query_one(version, &[]).unwrap().get(0);
+        println!("PostgreSQL {major} with {available:?}");
+        if major >= 18 {
             let publish = "ALTER PUBLICATION bemi SET (publish_generated_columns = stored)";
             client.batch_execute(publish).unwrap();
         }
@@ -73,7 +85,7 @@ impl Source {
             trail: Client::connect(destination, NoTls).unwrap(),
             client,
             available,
-            generated,
+            major,
             capture,
             runtime,
             _databases: databases,

@@ -94,7 +94,7 @@ impl Types {
                     format!("CREATE TYPE {name} AS ({})", attributes.join(", "))
                 }
                 OwnType::Domain(of) => {
-                    format!("CREATE DOMAIN {name} AS {}", self.sql(self.inner(of), at))
+                    format!("CREATE DOMAIN {name} AS {}", self.sql(self.base_of(of), at))
                 }
                 OwnType::Range(of, _) => format!("CREATE TYPE {name} AS RANGE (subtype = {of})"),
             }
@@ -121,10 +121,17 @@ impl Types {
 
     /// `ty` as a part of something else.
     fn inner<'a>(&self, ty: &'a Ty) -> &'a Ty {
-        const TEXT: &Ty = &Ty::Base(&TEXT_BASE);
         match ty {
             Ty::Base(base) if base.only_columns => TEXT,
             Ty::Array(element) if matches!(**element, Ty::Base(base) if base.only_columns) => TEXT,
+            ty => ty,
+        }
+    }
+
+    /// `ty` as the base of a domain.
+    fn base_of<'a>(&self, ty: &'a Ty) -> &'a Ty {
+        match self.inner(ty) {
+            Ty::Base(base) if base.no_domains => TEXT,
             ty => ty,
         }
     }
@@ -212,7 +219,7 @@ impl Types {
                     format!("ROW({})::{sql}", values.join(", "))
                 }
                 Some((at, OwnType::Domain(of))) => {
-                    format!("({})::{sql}", self.expression(self.inner(of), at, random))
+                    format!("({})::{sql}", self.expression(self.base_of(of), at, random))
                 }
                 Some((_, OwnType::Range(of, multi))) => {
                     let range = range(of, random);
@@ -271,7 +278,7 @@ impl Types {
                         Restores::SameJson
                     }
                 }
-                Some((at, OwnType::Domain(of))) => match self.restores_part(self.inner(of), at) {
+                Some((at, OwnType::Domain(of))) => match self.restores_part(self.base_of(of), at) {
                     Restores::Nothing => Restores::Nothing,
                     _ => Restores::SameJson,
                 },
@@ -289,7 +296,7 @@ impl Types {
             Ty::Base(base) => matches!(base.sql, "json" | "jsonb"),
             Ty::Array(_) => true,
             Ty::Own(at) => match self.own(*at, before) {
-                Some((at, OwnType::Domain(of))) => self.is_array(self.inner(of), at),
+                Some((at, OwnType::Domain(of))) => self.is_array(self.base_of(of), at),
                 _ => false,
             },
         }
@@ -320,11 +327,14 @@ pub(crate) enum Documented {
     EscapedZeroes,
 }
 
+const TEXT: &Ty = &Ty::Base(&TEXT_BASE);
+
 static TEXT_BASE: Base = Base {
     sql: "text",
     value: text,
     restores: Restores::Exactly,
     only_columns: false,
+    no_domains: false,
     needs: None,
 };
 

@@ -32,8 +32,10 @@ pub(crate) struct Table {
     pub(crate) key: Key,
     pub(crate) key_columns: Vec<&'static str>,
     pub(crate) columns: Vec<Column>,
-    /// Computed, so not in the log.
+    /// Computed, so not in the log before PostgreSQL 18.
     pub(crate) generated: bool,
+    /// Computed when it is read, so never in the log.
+    pub(crate) imagined: bool,
     has_parent: bool,
     full: bool,
     /// Columns that were added, dropped or renamed on the way.
@@ -76,6 +78,9 @@ impl<'a> World<'a> {
         }
         for (at, spec) in case.tables.iter().enumerate() {
             world.create_table(at, spec, case.cascade);
+        }
+        if case.echo {
+            world.echo();
         }
         world.must(case.session);
         world
@@ -168,6 +173,13 @@ impl<'a> World<'a> {
                 .map_or_else(|| "1".to_owned(), |column| quote(column) + "::text");
             definitions.push(format!("computed text GENERATED ALWAYS AS ({of}) STORED"));
         }
+        let imagined = spec.imagined && self.source.major >= 18;
+        if imagined {
+            let of = quote(key_columns[0]);
+            definitions.push(format!(
+                "imagined text GENERATED ALWAYS AS ({of}::text) VIRTUAL"
+            ));
+        }
         if has_parent {
             let parent = self.name_of(0);
             definitions.push(format!(
@@ -189,8 +201,10 @@ impl<'a> World<'a> {
             key_columns,
             columns,
             generated: spec.generated,
+            imagined,
             has_parent,
-            full: spec.full,
+            // PostgreSQL would refuse every update.
+            full: spec.full && !imagined,
             altered: BTreeSet::new(),
         };
         let full_name = self.qualified(table.name());
@@ -249,6 +263,35 @@ impl<'a> World<'a> {
         self.must(&statements.join("; "));
     }
 
+    /// Lets each change of a row of the other tables insert one into the last table. Not if that is changed
+    /// by a cascade too, whose triggers, and so the truth, come after those of the echo.
+    fn echo(&mut self) {
+        let last = self.tables.len() - 1;
+        if self.tables[last].key != Key::Number || self.tables[last].has_parent {
+            return;
+        }
+        let (echo, sequence) = (self.name_of(last), self.qualified("echoes"));
+        let function = self.qualified("echo");
+        // By its identifier, as the table may be renamed, and with keys that are not given out otherwise.
+        self.must(&format!(
+            "CREATE SEQUENCE {sequence} MINVALUE 1000000; \
+             CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $echo$ BEGIN \
+             EXECUTE format('INSERT INTO %s (id) VALUES ($1)', TG_ARGV[0]::oid::regclass) \
+             USING nextval(TG_ARGV[1]::oid::regclass); RETURN NULL; END $echo$"
+        ));
+        for at in 0..last {
+            let table = self.name_of(at);
+            self.must(&format!(
+                "DO $do$ BEGIN EXECUTE format('CREATE TRIGGER \"echo\" AFTER INSERT OR UPDATE OR DELETE ON %s \
+                 FOR EACH ROW EXECUTE FUNCTION %s(%s, %s)', {}, {}, {}::regclass::oid, {}::regclass::oid); END $do$",
+                literal(&table),
+                literal(&function),
+                literal(&echo),
+                literal(&sequence),
+            ));
+        }
+    }
+
     /// The table's trigger, which keeps what `to_jsonb` says of each row.
     fn tell_truth(&mut self, at: usize) {
         let table = &self.tables[at];
@@ -299,15 +342,16 @@ impl<'a> World<'a> {
     /// `to_jsonb` of `record`, but for what the documentation says is otherwise.
     pub(crate) fn image(&self, at: usize, record: &str) -> String {
         let table = &self.tables[at];
-        let told = table.generated && self.source.generated;
+        let told = table.generated && self.source.major >= 18;
         let computed = if table.generated && !told {
             " - 'computed'"
         } else {
             ""
         };
+        let imagined = if table.imagined { " - 'imagined'" } else { "" };
         let plain = |column: &Column| self.types.documented(&column.ty) == Documented::Value;
         if table.columns.iter().all(plain) {
-            return format!("to_jsonb({record}){computed}");
+            return format!("to_jsonb({record}){computed}{imagined}");
         }
         let mut columns: Vec<String> = table
             .columns
@@ -404,6 +448,7 @@ impl<'a> World<'a> {
             } => self.insert(at(table), rows.into(), seed, lead),
             O::Copy { table, rows, seed } => self.copy(at(table), rows.into(), seed),
             O::Upsert { table, seed, lead } => self.upsert(at(table), seed, lead),
+            O::Merge { table, rows, seed } => self.merge(at(table), rows.into(), seed),
             O::Update {
                 table,
                 rows,
@@ -444,6 +489,7 @@ impl<'a> World<'a> {
             | O::RenameColumn { .. }
             | O::RenameTable { .. }
             | O::ChangeIdentity { .. }
+            | O::Reattach { .. }
             | O::AddLabel => {
                 self.commit();
                 self.alter(operation);
@@ -530,6 +576,49 @@ impl<'a> World<'a> {
                 set.join(", ")
             },
             returning(lead, seed)
+        );
+        self.attempt(&sql);
+    }
+
+    /// Updates some rows, deletes others, and inserts a new one.
+    fn merge(&mut self, at: usize, rows: usize, seed: u64) {
+        if self.source.major < 15 || self.tables[at].key_columns.is_empty() {
+            return self.upsert(at, seed, false);
+        }
+        let random = &mut Random::new(seed);
+        let (names, values) = self.row(at, random);
+        let table = &self.tables[at];
+        let set: Vec<String> = table
+            .columns
+            .iter()
+            .take(1)
+            .map(|column| {
+                let value = self.types.value(&column.ty, random);
+                format!("{} = {value}", quote(&column.name))
+            })
+            .collect();
+        let keys: Vec<&String> = names.iter().take(table.key_columns.len()).collect();
+        let join: Vec<String> = keys
+            .iter()
+            .map(|key| format!("t.{key} = s.{key}"))
+            .collect();
+        let columns = keys.iter().map(|key| key.as_str()).collect::<Vec<_>>();
+        let update = if set.is_empty() {
+            "DO NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {}", set.join(", "))
+        };
+        let (name, some) = (self.name_of(at), self.some_rows(at, rows, seed));
+        let sql = format!(
+            "MERGE INTO {name} t USING (SELECT {0}, row_number() OVER () n FROM {name} WHERE {some} \
+             UNION ALL SELECT {1}, 0) s ON {2} \
+             WHEN MATCHED AND s.n % 2 = 0 THEN DELETE WHEN MATCHED THEN {update} \
+             WHEN NOT MATCHED THEN INSERT ({3}) VALUES ({4})",
+            columns.join(", "),
+            values[..columns.len()].join(", "),
+            join.join(" AND "),
+            names.join(", "),
+            values.join(", ")
         );
         self.attempt(&sql);
     }
@@ -704,8 +793,24 @@ impl<'a> World<'a> {
             }
             O::ChangeIdentity { table } => {
                 let at = at(*table);
-                self.tables[at].full = !self.tables[at].full || self.tables[at].key == Key::None;
+                let table = &mut self.tables[at];
+                table.full = (!table.full || table.key == Key::None) && !table.imagined;
                 self.set_identity(at);
+            }
+            O::Reattach { table, partition } => {
+                let at = at(*table);
+                let partitions = &self.tables[at].partitions;
+                if partitions.is_empty() {
+                    return;
+                }
+                let remainder = usize::from(*partition) % partitions.len();
+                let partition = self.qualified(&partitions[remainder]);
+                let table = self.name_of(at);
+                // Refused while another table refers to its rows.
+                self.attempt(&format!(
+                    "ALTER TABLE {table} DETACH PARTITION {partition}; ALTER TABLE {table} ATTACH PARTITION {partition} \
+                     FOR VALUES WITH (MODULUS 2, REMAINDER {remainder})"
+                ));
             }
             O::AddLabel => {
                 let Some((own, added)) = self.types.first_enum() else {

@@ -1,6 +1,6 @@
 //! The capture's life inside an application.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bemi_diesel::{ErrorKind, Lsn, State};
 use bemi_tests::{Cluster, Database, Shutdown};
@@ -214,17 +214,32 @@ async fn a_crash_of_the_server_loses_nothing_that_was_committed() {
 }
 
 #[tokio::test]
-async fn a_second_capture_of_the_same_slot_is_refused() {
+async fn a_second_capture_of_the_same_slot_stands_by() {
     let trail = Trail::start(TODOS).await;
-    let error = builder(&trail.database).start().await.unwrap_err();
-    assert!(
-        matches!(error.kind(), ErrorKind::SlotInUse { slot, pid: Some(_) } if slot == trail.database.name()),
-        "{error}"
-    );
+    let second = builder(&trail.database).start().await.unwrap();
+    assert_eq!(second.status().state, State::StandingBy);
     trail
         .sql("INSERT INTO todos (title) VALUES ('Sleep')")
         .await;
+    // Whichever one is asked tells when a change is stored, and need not wait for the next one.
+    let (asked, lsn) = (Instant::now(), log_end(&trail.client).await);
+    second.wait_for(lsn).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    assert_eq!(second.status().state, State::StandingBy);
     assert_eq!(keys(&trail.changes().await), ["1"]);
+
+    trail.capture.shutdown().await.unwrap();
+    trail
+        .client
+        .batch_execute("INSERT INTO todos (title) VALUES ('Eat')")
+        .await
+        .unwrap();
+    second.wait_for(log_end(&trail.client).await).await.unwrap();
+    assert_eq!(second.status().state, State::Streaming);
+    let sql = "SELECT count(*), count(DISTINCT primary_key) FROM changes";
+    let row = trail.client.query_one(sql, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 2));
+    second.shutdown().await.unwrap();
 }
 
 #[tokio::test]

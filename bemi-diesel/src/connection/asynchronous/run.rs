@@ -5,6 +5,7 @@
 //! the driver prepares an unknown statement in a round trip of its own, which a `COMMIT` on its heels
 //! would overtake.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -12,19 +13,21 @@ use std::task::{Context, Poll};
 use diesel::pg::Pg;
 use diesel::query_builder::{Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel::sql_query;
-use diesel_async::{AsyncConnectionCore, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 
+use super::collected::Collected;
 use super::{AsyncBemiConnection, InnerRow};
-use crate::connection::facts::PROBE;
-use crate::connection::plan::{Enclosing, Plan, Tag};
+use crate::connection::count::changed;
+use crate::connection::emit::UNGUARD;
+use crate::connection::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
 use crate::connection::row::{Hidden, VisibleRow};
-use crate::connection::session::{Known, Session, ambient};
+use crate::connection::session::{Known, Session, ambient, suspicion};
 use crate::connection::statement;
-use crate::connection::tagged::Tagged;
+use crate::connection::tagged::{Counted, Tagged};
 use crate::connection::transaction::Transaction;
+use crate::history::Past;
 
 type InnerStream = <AsyncPgConnection as AsyncConnectionCore>::Stream<'static, 'static>;
 
@@ -40,9 +43,12 @@ struct Step {
     around: Around,
     /// What the session is told the outcome with.
     statement: Known,
-    tagged: bool,
     /// Whether the transaction around an earlier statement must be ended first.
     abandoned: bool,
+    /// The statement as one to be prepared under a name, although diesel would not.
+    prepared: Option<Collected>,
+    /// The statement without its tag.
+    again: Option<Collected>,
 }
 
 impl AsyncBemiConnection {
@@ -54,16 +60,42 @@ impl AsyncBemiConnection {
     where
         T: QueryFragment<Pg> + QueryId,
     {
-        let (step, tag) = self.step(&query, enclosing);
-        let mut inner = &self.inner;
-        let sent = match tag {
-            Some(tag) => inner.execute_returning_count(Tagged::new(query, tag)),
-            None => inner.execute_returning_count(query),
-        };
-        match step {
-            None => sent,
-            Some(step) => self.run(step, sent).boxed(),
+        if let Some(travel) = &self.travel {
+            return match Past::new(query, travel) {
+                Ok(past) => self
+                    .watched((&mut &self.inner).execute_returning_count(past))
+                    .boxed(),
+                Err(error) => ready(Err(error)).boxed(),
+            };
         }
+        let (mut step, tag) = self.step(&query, Wanted::Count, enclosing);
+        let mut inner = &self.inner;
+        let prepared = step.as_mut().and_then(|step| step.prepared.take());
+        let sent = match (tag, prepared) {
+            (None, None) => inner.execute_returning_count(query),
+            (None, Some(prepared)) => inner.execute_returning_count(prepared.query(true)),
+            (Some(tag), None) => execute_tagged(inner, query, tag),
+            (Some(tag), Some(prepared)) => execute_tagged(inner, prepared.query(true), tag),
+        };
+        let Some(mut step) = step else {
+            return sent;
+        };
+        async move {
+            let again = step.again.take();
+            let mut result = self.run(&step, sent).await;
+            if let (Err(error), Some(again)) = (&result, again)
+                && let Some(suspicion) = suspicion(error, &step.statement)
+            {
+                let mut inner = &self.inner;
+                result = inner.execute_returning_count(again.query(false)).await;
+                self.session()
+                    .confirm(suspicion, &step.statement, result.is_ok());
+            }
+            self.session()
+                .finish(&step.statement, result.as_ref().err());
+            result
+        }
+        .boxed()
     }
 
     pub(super) fn run_load<T>(
@@ -74,87 +106,164 @@ impl AsyncBemiConnection {
     where
         T: Query + QueryFragment<Pg> + QueryId,
     {
-        let (step, tag) = self.step(&query, enclosing);
-        let hidden = match tag {
-            Some(_) => Hidden::LastColumn,
-            None => Hidden::Nothing,
-        };
+        if let Some(travel) = &self.travel {
+            let past = match Past::new(query, travel) {
+                Ok(past) => past,
+                Err(error) => return ready(Err(error)).boxed(),
+            };
+            let sent = self.watched(AsyncConnectionCore::load(&mut &self.inner, past));
+            return async move {
+                let rows = sent.await?;
+                Ok(self.arriving(None, rows, Hidden::Nothing))
+            }
+            .boxed();
+        }
+        let (step, tag) = self.step(&query, Wanted::Rows, enclosing);
         let mut inner = &self.inner;
-        let sent = match tag {
-            Some(tag) => AsyncConnectionCore::load(&mut inner, Tagged::new(query, tag)),
-            None => AsyncConnectionCore::load(&mut inner, query),
+        let (sent, hidden) = match tag {
+            None => (
+                AsyncConnectionCore::load(&mut inner, query),
+                Hidden::Nothing,
+            ),
+            Some(tag) => {
+                let sent = AsyncConnectionCore::load(&mut inner, Tagged::new(query, tag));
+                (sent, Hidden::LastColumn)
+            }
         };
         async move {
-            let inner = match step {
-                None => sent.await,
-                Some(step) => self.run(step, sent).await,
-            }?;
-            Ok(ArrivingRows {
-                inner,
-                hidden,
-                session: Arc::clone(&self.session),
-            })
+            let Some(mut step) = step else {
+                return Ok(self.arriving(None, sent.await?, hidden));
+            };
+            let again = step.again.take();
+            let mut result = self.run(&step, sent).await;
+            let mut hidden = hidden;
+            let mut first = None;
+            if let Some(again) = again {
+                // A statement is planned when it is sent and carried out when its first row is read. Where
+                // there is none, the driver's stream must not be asked again.
+                result = result.map(|rows| rows.fuse().boxed());
+                if let Ok(rows) = &mut result {
+                    first = rows.next().await;
+                }
+                let error = match (&result, &first) {
+                    (Err(error), _) | (Ok(_), Some(Err(error))) => Some(error),
+                    _ => None,
+                };
+                if let Some(suspicion) = error.and_then(|error| suspicion(error, &step.statement)) {
+                    let mut inner = &self.inner;
+                    result = AsyncConnectionCore::load(&mut inner, again.query(false))
+                        .await
+                        .map(|rows| rows.fuse().boxed());
+                    first = match &mut result {
+                        Ok(rows) => rows.next().await,
+                        Err(_) => None,
+                    };
+                    let well = result.is_ok() && !matches!(first, Some(Err(_)));
+                    self.session().confirm(suspicion, &step.statement, well);
+                    hidden = Hidden::Nothing;
+                }
+            }
+            self.session()
+                .finish(&step.statement, result.as_ref().err());
+            Ok(self.arriving(first, result?, hidden))
         }
         .boxed()
     }
 
+    /// Tells the session how a query of the past went.
+    async fn watched<R>(&self, sent: BoxFuture<'_, QueryResult<R>>) -> QueryResult<R> {
+        let result = sent.await;
+        self.session().finish(&None, result.as_ref().err());
+        result
+    }
+
+    fn arriving(
+        &self,
+        first: Option<QueryResult<InnerRow<'static, 'static>>>,
+        rest: InnerStream,
+        hidden: Hidden,
+    ) -> ArrivingRows {
+        ArrivingRows {
+            first,
+            rest,
+            hidden,
+            session: Arc::clone(&self.session),
+        }
+    }
+
     /// Classifies `query` and decides how it is sent. No step: there is nothing to do but send it.
-    fn step<T>(&self, query: &T, enclosing: Enclosing) -> (Option<Step>, Option<Tag>)
+    fn step<T>(
+        &self,
+        query: &T,
+        wanted: Wanted,
+        enclosing: Enclosing,
+    ) -> (Option<Step>, Option<Tag>)
     where
         T: QueryFragment<Pg> + QueryId,
     {
         let mut session = self.session();
         let abandoned = session.transaction == Transaction::Enclosed;
-        let statement = session.statement(query);
+        let classified = session.statement(query);
+        let statement = classified.statement;
         if statement.is_none() && session.transaction == Transaction::Autocommit {
             return (None, None);
         }
-        let members = statement.as_ref().and_then(|_| ambient());
         if abandoned {
             // What is planned runs after the rollback.
             session.transaction = Transaction::Autocommit;
         }
-        let plan = session.plan(&statement, members, enclosing);
+        let members = statement.as_ref().and_then(|_| ambient());
+        let collected = || {
+            let statement = statement.as_ref().filter(|_| members.is_some())?;
+            Collected::new(&statement.sql, query)
+        };
+        let again = session.may_tag(&statement).then(collected).flatten();
+        let prepared = classified.prepare.and_then(|_| collected());
+        let request = Request {
+            wanted,
+            enclosing,
+            bound: again.as_ref().map_or(0, Collected::bound),
+        };
+        let plan = session.plan(&statement, members, request);
         if abandoned {
             session.transaction = Transaction::Enclosed;
         }
         let (around, tag) = match plan {
             Plan::Forward => (Around::Nothing, None),
             Plan::Tag(tag) => (Around::Nothing, Some(tag)),
-            Plan::Precede(sql) => (Around::Precede(sql), None),
+            Plan::Precede(message) => (Around::Precede(message), None),
             Plan::Enclose(begin) => (Around::Enclose(begin), None),
         };
         let step = Step {
             around,
             statement,
-            tagged: tag.is_some(),
             abandoned,
+            prepared,
+            again: again.filter(|_| tag.is_some()),
         };
         (Some(step), tag)
     }
 
-    async fn run<R>(&self, step: Step, sent: BoxFuture<'_, QueryResult<R>>) -> QueryResult<R> {
+    async fn run<R>(&self, step: &Step, sent: BoxFuture<'_, QueryResult<R>>) -> QueryResult<R> {
         if step.abandoned {
             self.recover().await;
         }
-        let result = match step.around {
+        match &step.around {
             Around::Nothing => sent.await,
-            Around::Precede(sql) => match self.send(&sql).await {
+            Around::Precede(message) => match self.precede(message).await {
                 Ok(()) => sent.await,
                 Err(error) => Err(error),
             },
-            Around::Enclose(begin) => self.enclosed(&begin, sent).await,
-        };
-        let mut session = self.session();
-        let error = result.as_ref().err();
-        if let Some(error) = error
-            && step.tagged
-        {
-            // The query is gone, so it cannot be sent again without the tag; the next one can.
-            session.blames_tag(error, &step.statement);
+            Around::Enclose(begin) => self.enclosed(begin, sent).await,
         }
-        session.finish(&step.statement, error);
-        result
+    }
+
+    /// Writes the message that goes before a statement, in the transaction that is open.
+    async fn precede(&self, message: &str) -> QueryResult<()> {
+        match self.send(message).await {
+            Err(error) if self.session().is_denied(&error) => self.send(UNGUARD).await,
+            result => result,
+        }
     }
 
     /// Runs `sent` in a transaction that starts with `begin`.
@@ -163,15 +272,10 @@ impl AsyncBemiConnection {
         begin: &str,
         sent: BoxFuture<'_, QueryResult<R>>,
     ) -> QueryResult<R> {
-        if !self.session().knows_facts() {
-            self.ask().await;
-            if !self.session().granted() {
-                return sent.await;
-            }
-        }
         self.session().transaction = Transaction::Enclosed;
-        if self.send(begin).await.is_err() {
+        if let Err(error) = self.send(begin).await {
             // The message is at fault, or the connection is gone; the statement decides.
+            self.session().is_denied(&error);
             self.recover().await;
             return sent.await;
         }
@@ -189,29 +293,32 @@ impl AsyncBemiConnection {
     }
 
     pub(super) async fn run_batch(&self, query: &str) -> QueryResult<()> {
+        if self.travel.is_some() {
+            statement::travels(query)?;
+        }
         if self.session().transaction == Transaction::Enclosed {
             self.recover().await;
         }
         let kinds = statement::kinds(query);
-        let members = ambient();
-        let lacks_facts = {
-            let session = self.session();
-            kinds.iter().any(|kind| session.lacks_facts(kind, &members))
-        };
-        if lacks_facts {
-            self.ask().await;
-        }
-        let step = self.session().batch(query, kinds, members);
+        let step = self.session().batch(query, kinds, ambient());
         let before = match &step.plan.before {
-            Some(before) => self.send(before).await,
+            Some(before) => self.precede(before).await,
             None => Ok(()),
         };
-        let result = match before {
+        let mut result = match before {
             Ok(()) => self.send(&step.plan.sql).await,
             Err(error) => Err(error),
         };
-        if result.is_err() && step.plan.ends {
-            let _ended = self.send("ROLLBACK").await;
+        if let Err(error) = &result {
+            let denied = self.session().is_denied(error);
+            match &step.plan.rides {
+                Rides::Behind(sql) if denied => result = self.send(sql).await,
+                Rides::BeforeEnd(sql) if denied => result = self.send(sql).await,
+                Rides::BeforeEnd(_) => {
+                    let _ended = self.send("ROLLBACK").await;
+                }
+                Rides::Nothing | Rides::Behind(_) => {}
+            }
         }
         self.session().finish_batch(&step, result.as_ref().err());
         result
@@ -224,20 +331,37 @@ impl AsyncBemiConnection {
         self.session().transaction = Transaction::Autocommit;
     }
 
-    /// Asks the server what it must be asked before a message is sent to it.
-    async fn ask(&self) {
-        let facts = sql_query(PROBE).get_result(&mut &self.inner).await;
-        self.session().learn(facts);
-    }
-
     async fn send(&self, sql: &str) -> QueryResult<()> {
         (&self.inner).batch_execute(sql).await
     }
 }
 
+fn execute_tagged<T>(
+    mut inner: &AsyncPgConnection,
+    query: T,
+    tag: Tag,
+) -> BoxFuture<'_, QueryResult<usize>>
+where
+    T: QueryFragment<Pg> + QueryId,
+{
+    if tag.form != Form::Counted {
+        return inner.execute_returning_count(Tagged::new(query, tag));
+    }
+    let sent = AsyncConnectionCore::load(&mut inner, Counted::new(query, tag));
+    async {
+        let mut rows = sent.await?;
+        let count = changed(rows.next().await)?;
+        // What fails when the transaction ends, as deferred constraints do, comes behind it.
+        rows.try_next().await.map(|_| count)
+    }
+    .boxed()
+}
+
 /// The rows of a result while it arrives.
 pub struct ArrivingRows {
-    inner: InnerStream,
+    /// The first item, if it has been read already.
+    first: Option<QueryResult<InnerRow<'static, 'static>>>,
+    rest: InnerStream,
     hidden: Hidden,
     session: Arc<Mutex<Session>>,
 }
@@ -246,7 +370,10 @@ impl Stream for ArrivingRows {
     type Item = QueryResult<VisibleRow<InnerRow<'static, 'static>>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let row = std::task::ready!(self.inner.poll_next_unpin(cx));
+        let row = match self.first.take() {
+            Some(first) => Some(first),
+            None => std::task::ready!(self.rest.poll_next_unpin(cx)),
+        };
         if let Some(Err(error)) = &row {
             let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
             session.finish(&None, Some(error));
@@ -255,6 +382,11 @@ impl Stream for ArrivingRows {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.inner.size_hint()
+        let (least, most) = self.rest.size_hint();
+        let first = usize::from(self.first.is_some());
+        (
+            least.saturating_add(first),
+            most.and_then(|most| most.checked_add(first)),
+        )
     }
 }

@@ -3,10 +3,18 @@ use crate::connection::statement::kinds;
 
 const A: &str = "\"a\":1";
 
-fn facts(ruled: &[&str]) -> Facts {
+fn facts() -> Facts {
     Facts {
-        granted: true,
-        ruled: ruled.iter().map(|name| (*name).to_owned()).collect(),
+        denied: false,
+        ruled: ["ruled".to_owned()].into(),
+    }
+}
+
+fn request(wanted: Wanted, enclosing: Enclosing) -> Request {
+    Request {
+        wanted,
+        enclosing,
+        bound: 0,
     }
 }
 
@@ -34,32 +42,41 @@ fn planned(sql: &str, transaction: &mut Transaction) -> Plan {
         &statement,
         transaction,
         Some(A.into()),
-        Some(&facts(&["ruled"])),
-        Enclosing::Possible,
+        &facts(),
+        request(Wanted::Count, Enclosing::Possible),
     )
 }
 
 fn enclosed(sql: &str) -> Plan {
     Plan::Enclose(format!(
         "BEGIN;{}",
-        emit::select(Some(A), Some(sql), When::Always)
+        emit::select(Some(A), Some(&emit::text(sql)), When::Always)
     ))
 }
 
 #[test]
 fn autocommit() {
-    let tag = |sql: &str, parameter, returning| {
+    let tag = |sql: &str, parameter, form| {
+        let lead = match form {
+            Form::Counted => Lead::None,
+            Form::Column | Form::Returning => Lead::Row,
+        };
         Plan::Tag(Tag {
-            message: message(A, Some(sql), Lead::Row),
+            message: message(A, Some(&emit::text(sql)), lead),
             parameter,
-            returning,
+            form,
+            one: sql.starts_with("INSERT"),
         })
     };
     for (sql, expected) in [
-        ("DELETE FROM t", tag("DELETE FROM t", 1, false)),
+        ("DELETE FROM t", tag("DELETE FROM t", 1, Form::Counted)),
         (
             "DELETE FROM t WHERE a = $1 RETURNING a",
-            tag("DELETE FROM t WHERE a = $1 RETURNING a", 2, true),
+            tag("DELETE FROM t WHERE a = $1 RETURNING a", 2, Form::Column),
+        ),
+        (
+            "INSERT INTO t VALUES ($1)",
+            tag("INSERT INTO t VALUES ($1)", 2, Form::Returning),
         ),
         ("DELETE FROM t;", enclosed("DELETE FROM t;")),
         ("DELETE FROM ruled", enclosed("DELETE FROM ruled")),
@@ -89,23 +106,40 @@ fn the_last_parameter_is_left_to_the_statement() {
 }
 
 #[test]
+fn the_tag_has_its_own_parameter_where_more_are_bound_than_used() {
+    let statement = Statement::new("DELETE FROM t WHERE a = $1").expect("more than a read");
+    let request = Request {
+        bound: 3,
+        ..request(Wanted::Count, Enclosing::Possible)
+    };
+    let plan = plan(
+        &statement,
+        &mut Transaction::Autocommit,
+        Some(A.into()),
+        &facts(),
+        request,
+    );
+    assert!(matches!(plan, Plan::Tag(Tag { parameter: 4, .. })));
+}
+
+#[test]
 fn nothing_outside_a_scope_or_without_the_right() {
     let denied = Facts {
-        granted: false,
-        ruled: Vec::new(),
+        denied: true,
+        ..Facts::default()
     };
     for sql in ["DELETE FROM t", "TRUNCATE t"] {
         let statement = Statement::new(sql).expect("more than a read");
         for transaction in [Transaction::Autocommit, open()] {
-            for (members, facts) in [(None, facts(&[])), (Some(A.into()), denied.clone())] {
+            for (members, facts) in [(None, facts()), (Some(A.into()), denied.clone())] {
                 let mut transaction = transaction.clone();
                 assert_eq!(
                     plan(
                         &statement,
                         &mut transaction,
                         members,
-                        Some(&facts),
-                        Enclosing::Possible
+                        &facts,
+                        request(Wanted::Count, Enclosing::Possible)
                     ),
                     Plan::Forward
                 );
@@ -117,24 +151,23 @@ fn nothing_outside_a_scope_or_without_the_right() {
 
 #[test]
 fn where_nothing_can_be_put_around_a_statement() {
-    let planned = |sql: &str, facts: Option<Facts>, enclosing| {
+    let planned = |sql: &str, wanted| {
         let statement = Statement::new(sql).expect("more than a read");
         plan(
             &statement,
             &mut Transaction::Autocommit,
             Some(A.into()),
-            facts.as_ref(),
-            enclosing,
+            &facts(),
+            request(wanted, Enclosing::Impossible),
         )
     };
-    let unasked = planned("DELETE FROM t", None, Enclosing::Possible);
-    assert_eq!(unasked, enclosed("DELETE FROM t"));
-    let unasked = planned("DELETE FROM t", None, Enclosing::Impossible);
-    assert!(matches!(unasked, Plan::Tag(_)));
+    let tagged = planned("DELETE FROM t", Wanted::Count);
+    assert!(matches!(tagged, Plan::Tag(_)));
     for sql in ["DELETE FROM ruled", "TRUNCATE t"] {
-        let plan = planned(sql, Some(facts(&["ruled"])), Enclosing::Impossible);
-        assert_eq!(plan, Plan::Forward, "{sql}");
+        assert_eq!(planned(sql, Wanted::Count), Plan::Forward, "{sql}");
     }
+    // A tag would give back rows.
+    assert_eq!(planned("DELETE FROM t", Wanted::Rows), Plan::Forward);
 }
 
 #[test]
@@ -147,7 +180,11 @@ fn in_a_transaction_the_message_rides_on_its_end() {
     ] {
         let mut transaction = open();
         assert_eq!(planned(sql, &mut transaction), Plan::Forward);
-        let ride = Plan::Precede(emit::select(Some(A), Some(sql), When::Wrote));
+        let ride = Plan::Precede(guarded(&emit::select(
+            Some(A),
+            Some(&emit::text(sql)),
+            When::Wrote,
+        )));
         for end in ["COMMIT", "COMMIT AND CHAIN", "PREPARE TRANSACTION 'x'"] {
             assert_eq!(planned(end, &mut transaction), ride, "{end}");
         }
@@ -158,10 +195,17 @@ fn in_a_transaction_the_message_rides_on_its_end() {
     assert_eq!(planned("DELETE FROM t", &mut failed()), Plan::Forward);
 }
 
-fn batch(sql: &str, transaction: &mut Transaction) -> (Option<String>, String, bool) {
-    let facts = facts(&[]);
-    let plan = plan_batch(sql, &kinds(sql), transaction, Some(A.into()), Some(&facts));
-    (plan.before, plan.sql.into_owned(), plan.ends)
+fn batch<'a>(sql: &'a str, transaction: &mut Transaction) -> BatchPlan<'a> {
+    plan_batch(sql, &kinds(sql), transaction, Some(A.into()), &facts())
+}
+
+/// As it is.
+fn untouched(sql: &str) -> BatchPlan<'_> {
+    BatchPlan {
+        before: None,
+        sql: sql.into(),
+        rides: Rides::Nothing,
+    }
 }
 
 #[test]
@@ -171,10 +215,15 @@ fn batches_that_only_write_get_one_more_statement() {
         ("DELETE FROM t -- all", Some("DELETE FROM t -- all")),
         ("DELETE FROM t; SELECT 1; TRUNCATE s;", None),
     ] {
-        let message = emit::select(Some(A), text, When::Wrote);
+        let text = text.map(emit::text);
+        let message = emit::select(Some(A), text.as_deref(), When::Wrote);
         assert_eq!(
             batch(sql, &mut Transaction::Autocommit),
-            (None, format!("{sql}\n;{message}"), false)
+            BatchPlan {
+                before: None,
+                sql: format!("{sql}\n;{message}").into(),
+                rides: Rides::Behind(sql),
+            }
         );
     }
     for sql in [
@@ -185,33 +234,27 @@ fn batches_that_only_write_get_one_more_statement() {
         "BEGIN; DELETE FROM t; COMMIT",
         "",
     ] {
-        assert_eq!(
-            batch(sql, &mut Transaction::Autocommit),
-            (None, sql.to_owned(), false)
-        );
+        assert_eq!(batch(sql, &mut Transaction::Autocommit), untouched(sql));
     }
 }
 
 #[test]
 fn batches_in_a_transaction() {
     let mut transaction = open();
-    assert_eq!(
-        batch("DELETE FROM t", &mut transaction),
-        (None, "DELETE FROM t".to_owned(), false)
-    );
-    let message = emit::select(Some(A), Some("DELETE FROM t"), When::Wrote);
+    let sql = "DELETE FROM t";
+    assert_eq!(batch(sql, &mut transaction), untouched(sql));
+    let message = guarded(&emit::select(Some(A), Some(&emit::text(sql)), When::Wrote));
     assert_eq!(
         batch("COMMIT", &mut transaction),
-        (None, format!("{message};COMMIT"), true)
+        BatchPlan {
+            before: None,
+            sql: format!("{message};COMMIT").into(),
+            rides: Rides::BeforeEnd(format!("{UNGUARD};COMMIT")),
+        }
     );
-    assert_eq!(
-        batch("COMMIT", &mut open()),
-        (None, "COMMIT".to_owned(), false)
-    );
-    assert_eq!(
-        batch("COMMIT", &mut failed()),
-        (None, "COMMIT".to_owned(), false)
-    );
+    for mut transaction in [open(), failed()] {
+        assert_eq!(batch("COMMIT", &mut transaction), untouched("COMMIT"));
+    }
 }
 
 #[test]
@@ -221,7 +264,10 @@ fn a_batch_with_its_end_inside_is_told_before() {
     for mut transaction in [open(), written()] {
         assert_eq!(
             batch(sql, &mut transaction),
-            (Some(message.clone()), sql.to_owned(), false)
+            BatchPlan {
+                before: Some(guarded(&message)),
+                ..untouched(sql)
+            }
         );
     }
 }

@@ -7,9 +7,27 @@ fn kind_of(sql: &str) -> Kind {
 fn dml(target: &str, returning: bool, parameters: u32) -> Kind {
     Kind::Dml(Dml {
         returning,
+        rows: Rows::Unknown,
         parameters,
         target: target.to_owned(),
     })
+}
+
+/// One that inserts one row.
+fn single(kind: Kind) -> Kind {
+    with_rows(Rows::One, kind)
+}
+
+/// One that inserts the rows that are in its text.
+fn listed(kind: Kind) -> Kind {
+    with_rows(Rows::Listed, kind)
+}
+
+fn with_rows(rows: Rows, kind: Kind) -> Kind {
+    match kind {
+        Kind::Dml(dml) => Kind::Dml(Dml { rows, ..dml }),
+        kind => kind,
+    }
 }
 
 #[test]
@@ -17,20 +35,20 @@ fn statements_that_can_carry_the_message() {
     for (sql, expected) in [
         (
             r#"INSERT INTO "todos" ("a", "b") VALUES ($1, $2)"#,
-            dml("todos", false, 2),
+            single(dml("todos", false, 2)),
         ),
         (
             r#"INSERT INTO "app"."Todos" ("a") VALUES ($1) RETURNING "app"."Todos"."id""#,
-            dml("Todos", true, 1),
+            single(dml("Todos", true, 1)),
         ),
         (
             "insert into App.Todos values ($10, $9)",
-            dml("todos", false, 10),
+            single(dml("todos", false, 10)),
         ),
-        ("INSERT INTO t DEFAULT VALUES", dml("t", false, 0)),
+        ("INSERT INTO t DEFAULT VALUES", single(dml("t", false, 0))),
         (
             "INSERT INTO t VALUES ($1) ON CONFLICT (id) DO UPDATE SET a = excluded.a returning id",
-            dml("t", true, 1),
+            single(dml("t", true, 1)),
         ),
         (
             "INSERT INTO t SELECT a FROM s WHERE b = $1",
@@ -48,7 +66,23 @@ fn statements_that_can_carry_the_message() {
         ),
         (
             r"INSERT INTO t VALUES (E'\' RETURNING ', $1)",
+            single(dml("t", false, 1)),
+        ),
+        (
+            "INSERT INTO t (a, b) VALUES ($1, (2)), ($2, 3)",
+            listed(dml("t", false, 2)),
+        ),
+        (
+            "INSERT INTO t VALUES ($1) UNION ALL TABLE s",
             dml("t", false, 1),
+        ),
+        (
+            "INSERT INTO t SELECT a AS values FROM s",
+            dml("t", false, 0),
+        ),
+        (
+            "WITH x AS (VALUES (1), (2)) INSERT INTO t SELECT * FROM x",
+            dml("t", false, 0),
         ),
         (
             "WITH x AS (SELECT 1), y AS (SELECT 2) UPDATE t SET a = $1",
@@ -165,9 +199,54 @@ fn batches() {
         kinds("BEGIN;;INSERT INTO t VALUES (1); SELECT 1;\nCOMMIT"),
         [
             Kind::Control(Control::Begin),
-            dml("t", false, 0),
+            single(dml("t", false, 0)),
             Kind::Read,
             Kind::Control(Control::Commit),
         ]
     );
+}
+
+#[test]
+fn many_rows_are_not_looked_at_one_by_one() {
+    let rows = |row: &dyn Fn(usize) -> String| {
+        let rows: Vec<String> = (0..1000).map(row).collect();
+        format!(r#"INSERT INTO "t" ("a", "b") VALUES {}"#, rows.join(", "))
+    };
+    let plain = rows(&|n| format!("(${}, ${})", 2 * n + 1, 2 * n + 2));
+    let falling = rows(&|n| format!("(DEFAULT, ${})", 1000 - n));
+    for (sql, returning, parameters) in [
+        (plain.clone(), false, 2000),
+        (falling.clone(), false, 1000),
+        (rows(&|_| "(DEFAULT, DEFAULT)".to_owned()), false, 0),
+        (
+            format!("{plain} ON CONFLICT DO NOTHING RETURNING a"),
+            true,
+            2000,
+        ),
+        (
+            format!("{plain} ON CONFLICT (a) DO UPDATE SET b = $2001"),
+            false,
+            2001,
+        ),
+    ] {
+        assert!(without_rows(&sql).is_some_and(|short| short.len() < 150));
+        assert_eq!(kind_of(&sql), listed(dml("t", returning, parameters)));
+    }
+    // Then nothing can be appended.
+    assert_eq!(kind_of(&format!("{plain};")), Kind::Write);
+    for row in [
+        "($$), ($$)",
+        "($A$), ($A$)",
+        "('a')",
+        "($1::text)",
+        "(f($1))",
+    ] {
+        let sql = rows(&|_| row.to_owned());
+        assert_eq!(kind_of(&sql), kinds_in_full(&sql), "{row}");
+    }
+}
+
+/// The same with the rows left in, as nothing is left out of a text that starts otherwise.
+fn kinds_in_full(sql: &str) -> Kind {
+    kind_of(&format!(" {sql}"))
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use diesel::associations::HasTable;
-use diesel::connection::SimpleConnection;
 use diesel::dsl::Update;
 use diesel::expression::{MixedAggregates, ValidGrouping, is_aggregate};
 use diesel::pg::{CopyFromQuery, PgConnection};
@@ -14,7 +13,8 @@ use diesel::query_dsl::methods::LoadQuery;
 use diesel::result::{Error, QueryResult};
 
 use super::BemiConnection;
-use crate::connection::plan::{Enclosing, Plan};
+use crate::connection::plan::{Enclosing, Plan, Request, Wanted};
+use crate::connection::session::ambient;
 use crate::connection::statement::{Kind, Statement};
 
 impl<'b, Changes, Output> UpdateAndFetchResults<Changes, Output> for BemiConnection
@@ -39,14 +39,16 @@ where
 
     fn execute(self, connection: &mut BemiConnection) -> Result<usize, Self::Error> {
         connection.recover();
-        let statement = Some(Arc::new(Statement {
-            kind: Kind::Write,
-            // Diesel builds it where only `PgConnection` can see it.
-            text: None,
-        }));
-        let result = match connection.plan_known(&statement, Enclosing::Possible) {
+        // Diesel builds its text where only `PgConnection` can see it.
+        let statement = Some(Arc::new(Statement::without_text(Kind::Write)));
+        let request = Request {
+            wanted: Wanted::Count,
+            enclosing: Enclosing::Possible,
+            bound: 0,
+        };
+        let result = match connection.session.plan(&statement, ambient(), request) {
             Plan::Enclose(begin) => connection.enclosed(&begin, |inner| self.execute(inner)),
-            Plan::Precede(sql) => match connection.inner.batch_execute(&sql) {
+            Plan::Precede(message) => match connection.precede(&message) {
                 Ok(()) => self.execute(&mut connection.inner),
                 Err(error) => Err(error.into()),
             },

@@ -1,16 +1,17 @@
 //! Loading rows through the wrapped `PgConnection`.
 
-use diesel::connection::{DefaultLoadingMode, LoadConnection, SimpleConnection};
+use diesel::connection::{DefaultLoadingMode, LoadConnection};
 use diesel::expression::QueryMetadata;
 use diesel::pg::{Pg, PgConnection, PgRowByRowLoadingMode};
 use diesel::query_builder::{Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 
 use super::BemiConnection;
-use crate::connection::plan::{Enclosing, Plan};
+use crate::connection::plan::{Enclosing, Plan, Wanted};
 use crate::connection::row::{Hidden, VisibleRow};
 use crate::connection::session::Session;
 use crate::connection::tagged::Tagged;
+use crate::history::Past;
 
 type InnerCursor<'conn, 'query, Mode> =
     <PgConnection as LoadConnection<Mode>>::Cursor<'conn, 'query>;
@@ -57,26 +58,28 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
         T: Query + QueryFragment<Pg> + QueryId + 'query,
         Pg: QueryMetadata<T::SqlType>,
     {
-        let (plan, statement) = self.plan(&source, Enclosing::Possible);
+        if let Some(travel) = &self.travel {
+            let past = Past::new(source, travel)?;
+            let result = whole(&mut self.inner, past);
+            self.session.finish(&None, result.as_ref().err());
+            return result;
+        }
+        let (plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Possible);
+        let statement = classified.statement;
         let result = match plan {
             Plan::Forward => whole(&mut self.inner, source),
-            Plan::Precede(sql) => self
-                .inner
-                .batch_execute(&sql)
+            Plan::Precede(message) => self
+                .precede(&message)
                 .and_then(|()| whole(&mut self.inner, source)),
             Plan::Enclose(begin) => self.enclosed(&begin, |inner| whole(inner, source)),
             Plan::Tag(tag) => {
                 let tagged = Tagged::new(&source, tag);
-                let loaded = LoadConnection::<DefaultLoadingMode>::load(&mut self.inner, tagged);
-                match loaded {
+                match LoadConnection::<DefaultLoadingMode>::load(&mut self.inner, tagged) {
                     Ok(inner) => Ok(Rows {
                         inner,
                         hidden: Hidden::LastColumn,
                     }),
-                    Err(error) if self.session.blames_tag(&error, &statement) => {
-                        whole(&mut self.inner, source)
-                    }
-                    Err(error) => Err(error),
+                    Err(error) => self.again(error, &statement, |inner| whole(inner, source)),
                 }
             }
         };
@@ -130,27 +133,39 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
         T: Query + QueryFragment<Pg> + QueryId + 'query,
         Pg: QueryMetadata<T::SqlType>,
     {
-        let (plan, statement) = self.plan(&source, Enclosing::Impossible);
-        let Self { inner, session } = self;
+        if let Some(travel) = &self.travel {
+            let past = Past::new(source, travel)?;
+            let Self { inner, session, .. } = self;
+            let result = LoadConnection::<PgRowByRowLoadingMode>::load(inner, past);
+            session.finish(&None, result.as_ref().err());
+            return result.map(|inner| ArrivingRows {
+                inner,
+                hidden: Hidden::Nothing,
+                session,
+            });
+        }
+        let (mut plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Impossible);
+        let statement = classified.statement;
+        if let Plan::Precede(message) = plan {
+            self.precede(&message)
+                .inspect_err(|error| self.session.finish(&statement, Some(error)))?;
+            plan = Plan::Forward;
+        }
+        let Self { inner, session, .. } = self;
         let result = match plan {
-            // `Enclose` is not planned here: the rows are read after this returns.
-            Plan::Forward | Plan::Enclose(_) => {
-                LoadConnection::<PgRowByRowLoadingMode>::load(inner, source)
-                    .map(|inner| (inner, Hidden::Nothing))
-            }
-            Plan::Precede(sql) => match inner.batch_execute(&sql) {
-                Ok(()) => LoadConnection::<PgRowByRowLoadingMode>::load(inner, source)
-                    .map(|inner| (inner, Hidden::Nothing)),
-                Err(error) => Err(error),
-            },
             Plan::Tag(tag) => {
                 // The statement goes away with the result, so it cannot be sent again without the tag.
                 let tagged = Tagged::new(source, tag);
                 LoadConnection::<PgRowByRowLoadingMode>::load(inner, tagged)
                     .map(|inner| (inner, Hidden::LastColumn))
                     .inspect_err(|error| {
-                        session.blames_tag(error, &statement);
+                        session.is_denied(error);
                     })
+            }
+            // Nothing is enclosed here: the rows are read after this returns.
+            Plan::Forward | Plan::Precede(_) | Plan::Enclose(_) => {
+                LoadConnection::<PgRowByRowLoadingMode>::load(inner, source)
+                    .map(|inner| (inner, Hidden::Nothing))
             }
         };
         session.finish(&statement, result.as_ref().err());

@@ -12,6 +12,7 @@ fn transaction(end_lsn: u64, changes: usize) -> Transaction {
         schema: "s".into(),
         table: "t".into(),
         primary_key: None,
+        previous_key: None,
         operation: Operation::Create,
         before: JsonObject::empty(),
         after: JsonObject::empty(),
@@ -30,6 +31,8 @@ fn transaction(end_lsn: u64, changes: usize) -> Transaction {
         end_lsn: Lsn::new(end_lsn),
         committed_at,
         changes: vec![change; changes],
+        earlier: 0,
+        late_context: None,
         rejected: Vec::new(),
     }
 }
@@ -84,6 +87,29 @@ fn large_rows_make_small_batches() {
     assert_eq!(due(&mut session, now, true), Some((vec![200, 300], 300)));
     session.transaction(transaction(400, 1));
     assert_eq!(due(&mut session, now, true), None);
+}
+
+#[test]
+fn a_transaction_in_parts_is_stored_alone() {
+    let now = Instant::now();
+    let mut session = Session::new(Lsn::new(100), now);
+    session.keepalive(Lsn::new(150), true);
+    session.transaction(transaction(200, 1));
+    assert!(session.is_stored(Lsn::new(99)) && !session.is_stored(Lsn::new(100)));
+    let before = session.part().expect("what was read before");
+    assert_eq!(before.flush_lsn, Lsn::new(200));
+    session.flushed(before.flush_lsn, now);
+    assert!(session.part().is_none());
+    // Nothing is due while it is read, however long that takes.
+    let later = now + 2 * IDLE_INTERVAL;
+    assert_eq!(due(&mut session, later, false), None);
+    session.transaction(transaction(300, 1));
+    assert_eq!(session.captured(), Lsn::new(200));
+    assert_eq!(due(&mut session, later, true), Some((vec![300], 300)));
+    session.flushed(Lsn::new(300), later);
+    session.transaction(transaction(400, 1));
+    assert_eq!(due(&mut session, later, true), None);
+    assert_eq!(due(&mut session, later, false), Some((vec![400], 400)));
 }
 
 #[test]

@@ -124,25 +124,6 @@ fn wal_level_is_not_logical() {
 }
 
 #[test]
-fn a_slot_in_use() {
-    let (scratch, trail) = (Scratch::new(), Trail::new());
-    let _serving = trail.serve(&scratch);
-    let pid: i32 = trail
-        .value("SELECT active_pid FROM pg_replication_slots WHERE slot_name = current_database()");
-    let second = Scratch::new();
-    fails(
-        &second,
-        &Outcome::of(&mut trail.command(&second, &["--port", "0"])),
-        &format!(
-            "Error: the replication slot \"{}\" is in use by the server process {pid}\n\
-             help: stop the other capture (`SELECT * FROM pg_stat_replication WHERE pid = {pid}` tells who it is), or \
-             choose another slot with --slot",
-            trail.database.name()
-        ),
-    );
-}
-
-#[test]
 fn no_server_to_be_had() {
     let scratch = Scratch::new();
     let mut command = scratch.command(&["--port", "0"]);

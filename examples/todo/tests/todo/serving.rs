@@ -239,3 +239,12 @@ fn a_signal_ends_its_own_server_too() {
     assert_eq!(serving.ended(), (Some(0), String::new()));
     assert_eq!(scratch.left(), [""; 0]);
 }
+
+#[test]
+fn a_second_instance_lets_the_first_one_capture() {
+    let (first, second, trail) = (Scratch::new(), Scratch::new(), Trail::new());
+    let captures = trail.serve(&first);
+    let _stands_by = trail.serve(&second);
+    assert_eq!(trail.value::<i64>("SELECT count(*) FROM changes"), 10);
+    drop(captures);
+}

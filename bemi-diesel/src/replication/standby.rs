@@ -1,0 +1,66 @@
+//! A capture that waits for its turn: any number may be started, and the slot lets one of them read.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::handle::Status;
+use crate::Lsn;
+use crate::error::Error;
+use crate::postgres::Connection;
+use crate::settings::Settings;
+use crate::setup::{Server, Slot};
+use crate::sink::store;
+
+/// Asks whoever reads the log to store how far it has come. In no transaction, as that could be read-only.
+const HEARTBEAT: &str = "SELECT pg_catalog.pg_logical_emit_message(false, '_bemi_heartbeat', '')";
+
+/// How often the slot is looked at. A statement that waits for a lock would be told at once, but would keep
+/// the source from cleaning up its tables meanwhile.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Waits until nobody reads from the slot, or until that cannot be told any more. Meanwhile the status
+/// follows what the other one stores.
+///
+/// Somebody waits for everything before `wanted` to be stored.
+pub(super) async fn slot_is_free(
+    settings: &Settings,
+    status: &watch::Sender<Status>,
+    wanted: &watch::Receiver<Lsn>,
+) {
+    if wait(settings, status, wanted).await.is_err() {
+        // Whatever the error is, the next start of the stream meets it again.
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn wait(
+    settings: &Settings,
+    status: &watch::Sender<Status>,
+    wanted: &watch::Receiver<Lsn>,
+) -> Result<(), Error> {
+    let source = Connection::open(&settings.source).await?;
+    let destination = Connection::open(&settings.destination).await?;
+    let server = Server::read(&source).await?;
+    loop {
+        let slot = Slot::read(&source, &settings.slot).await?;
+        if slot.is_none_or(|slot| slot.active_pid.is_none()) {
+            return Ok(());
+        }
+        let (identifier, database) = (server.system_identifier, &server.database);
+        if let Some(stored) = store::progress(&destination, identifier, database).await? {
+            if stored.flush_lsn < *wanted.borrow() {
+                // Where that is not allowed, the position is stored a little later.
+                let _asked = source.client.execute(HEARTBEAT, &[]).await;
+            }
+            status.send_if_modified(|status| {
+                let advanced = status.captured_lsn < stored.flush_lsn;
+                status.captured_lsn = status.captured_lsn.max(stored.flush_lsn);
+                status.flush_lsn = status.flush_lsn.max(stored.flush_lsn);
+                status.last_committed_at = stored.last_committed_at;
+                advanced
+            });
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
