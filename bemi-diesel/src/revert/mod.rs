@@ -28,6 +28,10 @@
 
 mod catalog;
 mod client;
+#[cfg_attr(
+    not(any(feature = "sync", feature = "async")),
+    allow(dead_code, reason = "the command checks its own arguments")
+)]
 mod error;
 mod facts;
 mod fold;
@@ -40,8 +44,16 @@ mod relations;
 #[cfg(any(feature = "sync", feature = "async"))]
 mod request;
 mod run;
+#[cfg_attr(
+    not(any(feature = "sync", feature = "async")),
+    allow(dead_code, reason = "the command checks its own arguments")
+)]
 mod selection;
 mod statement;
+#[cfg_attr(
+    not(any(feature = "sync", feature = "async")),
+    allow(dead_code, reason = "the command checks its own arguments")
+)]
 mod trail;
 mod write;
 
