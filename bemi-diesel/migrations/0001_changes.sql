@@ -60,11 +60,15 @@ CREATE TABLE IF NOT EXISTS public._bemi_coverage (
     database text NOT NULL,
     schema text NOT NULL,
     "table" text NOT NULL,
+    oid bigint NOT NULL,
     from_lsn bigint NOT NULL,
-    since_lsn bigint NOT NULL,
-    since timestamptz NOT NULL,
+    from_ordinal bigint NOT NULL DEFAULT 0,
+    since_lsn bigint,
+    since timestamptz,
     CONSTRAINT _bemi_coverage_pkey PRIMARY KEY (source, database, schema, "table")
 );
 COMMENT ON TABLE public._bemi_coverage IS 'bemi: since when the changes of a table tell all of its rows';
+COMMENT ON COLUMN public._bemi_coverage.oid IS 'which table of that name, by its identifier in pg_class';
 COMMENT ON COLUMN public._bemi_coverage.from_lsn IS 'changes that were committed before this do not count';
-COMMENT ON COLUMN public._bemi_coverage.since_lsn IS 'from here on the changes tell all rows';
+COMMENT ON COLUMN public._bemi_coverage.from_ordinal IS 'of the commit at from_lsn, changes before this do not count';
+COMMENT ON COLUMN public._bemi_coverage.since_lsn IS 'from here on the changes tell all rows; without it, from a TRUNCATE on';

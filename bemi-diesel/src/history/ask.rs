@@ -154,7 +154,7 @@ pub(crate) fn facts(moment: &Moment) -> String {
         format!(
             "{table}.relkind = 'p' AND EXISTS (SELECT FROM public._bemi_coverage cov \
              WHERE cov.source = {source} AND cov.database = {database} \
-             AND cov.schema = {schema}.nspname AND cov.\"table\" = {table}.relname)"
+             AND cov.schema = {schema}.nspname AND cov.\"table\" = {table}.relname AND cov.oid = {table}.oid)"
         )
     };
     let (whole_top, whole_part) = (whole("c", "n"), whole("pc", "pn"));
@@ -173,21 +173,21 @@ pub(crate) fn facts(moment: &Moment) -> String {
                     SELECT pc.oid, {whole_part} FROM below JOIN pg_catalog.pg_inherits ON inhparent = below.oid AND NOT whole \
                     JOIN pg_catalog.pg_class pc ON pc.oid = inhrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace) \
                 SELECT json_agg(json_build_object('schema', part.schema, 'name', part.name, \
-                    'from_lsn', cov.from_lsn, 'since_lsn', cov.since_lsn, 'since', cov.since, \
+                    'from_lsn', cov.from_lsn, 'from_ordinal', cov.from_ordinal, 'since_lsn', cov.since_lsn, 'since', cov.since, \
                     'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
                                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r \
                                                   WHERE r.prrelid = part.oid AND to_jsonb(r) ->> 'prqual' <> '') \
                                   ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
-                    'keyless', (SELECT ch.commit_lsn {changes} AND ch.primary_key IS NULL \
+                    'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
                                 AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
-                                ORDER BY ch.commit_lsn DESC LIMIT 1), \
+                                ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
                     'missing', (SELECT json_object_agg(a.attname, (a.attmissingval::text::text[])[1]) FROM pg_catalog.pg_attribute a \
                                 WHERE a.attrelid = part.oid AND a.atthasmissing AND NOT a.attisdropped))) \
                 FROM (SELECT pc.oid, pn.nspname::text COLLATE \"default\" AS schema, pc.relname::text COLLATE \"default\" AS name \
                       FROM below JOIN pg_catalog.pg_class pc ON pc.oid = below.oid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace \
                       WHERE pc.relkind = 'r' OR whole) part \
                 LEFT JOIN public._bemi_coverage cov ON cov.source = {source} AND cov.database = {database} \
-                    AND cov.schema = part.schema AND cov.\"table\" = part.name), '[]'::json)))::text AS fact \
+                    AND cov.schema = part.schema AND cov.\"table\" = part.name AND cov.oid = part.oid), '[]'::json)))::text AS fact \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND {own} \
            AND coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '') NOT LIKE 'bemi:%' \
@@ -214,12 +214,12 @@ pub(crate) fn stored(moment: &Moment, name: &str) -> String {
     );
     format!(
         "SELECT json_build_object('schema', part.schema, 'name', part.name, \
-            'from_lsn', cov.from_lsn, 'since_lsn', cov.since_lsn, 'since', cov.since, \
+            'from_lsn', cov.from_lsn, 'from_ordinal', cov.from_ordinal, 'since_lsn', cov.since_lsn, 'since', cov.since, \
             'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
                           ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
-            'keyless', (SELECT ch.commit_lsn {changes} AND ch.primary_key IS NULL \
+            'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
                         AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
-                        ORDER BY ch.commit_lsn DESC LIMIT 1))::text AS fact \
+                        ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1))::text AS fact \
          FROM (SELECT schema, \"table\" AS name FROM public._bemi_coverage \
                    WHERE source = {source} AND database = {database} \
                      AND (\"table\" = {name} OR schema || '.' || \"table\" = {name}) \

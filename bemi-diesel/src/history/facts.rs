@@ -45,11 +45,12 @@ pub(crate) struct Stored {
     schema: String,
     name: String,
     from_lsn: Option<i64>,
+    from_ordinal: Option<i64>,
     since_lsn: Option<i64>,
     since: Option<DateTime<Utc>>,
     truncated: Option<(i64, i64)>,
     /// The last change that tells no key.
-    keyless: Option<i64>,
+    keyless: Option<(i64, i64)>,
     missing: Option<JsonObject>,
 }
 
@@ -58,22 +59,17 @@ impl Stored {
     fn part(&self, moment: &Moment, keyed: bool) -> Result<Part, TravelError> {
         let table = || format!("{}.{}", self.schema, self.name);
         let last = moment.state.last;
-        let noted = match (self.from_lsn, self.since_lsn, self.since) {
-            (Some(from), Some(since_lsn), Some(since)) => {
-                Some((Lsn::from_i64(from), Lsn::from_i64(since_lsn), since))
-            }
-            _ => None,
+        let Some(from) = self.from_lsn.map(Lsn::from_i64) else {
+            return Err(TravelError::Incomplete { table: table() });
         };
-        let from = match (self.truncated, noted) {
-            (Some((lsn, ordinal)), noted)
-                if noted.is_none_or(|(from, ..)| Lsn::from_i64(lsn) >= from) =>
-            {
-                From::Truncate(Lsn::from_i64(lsn), ordinal)
-            }
-            (_, Some((from, since_lsn, since))) => {
+        let first = (from, self.from_ordinal.unwrap_or_default());
+        let truncated = self.truncated.map(|(lsn, n)| (Lsn::from_i64(lsn), n));
+        let from = match (truncated, self.since_lsn, self.since) {
+            (Some((lsn, ordinal)), ..) if (lsn, ordinal) >= first => From::Behind(lsn, ordinal),
+            (_, Some(since_lsn), Some(since)) => {
                 let covered = match moment.time {
                     Some(time) => time >= since,
-                    None => last.as_u64() + 1 >= since_lsn.as_u64(),
+                    None => last.as_u64() + 1 >= Lsn::from_i64(since_lsn).as_u64(),
                 };
                 if !covered {
                     return Err(TravelError::TooEarly {
@@ -81,9 +77,12 @@ impl Stored {
                         since,
                     });
                 }
-                From::Commit(from)
+                match first {
+                    (from, 0) => From::Commit(from),
+                    (from, ordinal) => From::Behind(from, ordinal - 1),
+                }
             }
-            (_, None) => return Err(TravelError::Incomplete { table: table() }),
+            _ => return Err(TravelError::Incomplete { table: table() }),
         };
         let part = Part {
             schema: self.schema.clone(),
@@ -103,12 +102,13 @@ impl Stored {
         let part = parts
             .iter()
             .find(|part| part.schema == self.schema && part.name == self.name);
-        match (self.keyless, part.map(|part| part.from)) {
-            (Some(lsn), Some(From::Commit(begin) | From::Truncate(begin, _))) => {
-                Lsn::from_i64(lsn) >= begin
-            }
-            _ => false,
-        }
+        let Some((lsn, ordinal)) = self.keyless.map(|(lsn, n)| (Lsn::from_i64(lsn), n)) else {
+            return false;
+        };
+        part.is_some_and(|part| match part.from {
+            From::Commit(begin) => lsn >= begin,
+            From::Behind(begin, other) => (lsn, ordinal) > (begin, other),
+        })
     }
 }
 

@@ -30,8 +30,8 @@ pub(crate) struct Part {
 pub(crate) enum From {
     /// With the commit here.
     Commit(Lsn),
-    /// Behind the `TRUNCATE` with this commit and ordinal.
-    Truncate(Lsn, i64),
+    /// Behind the change with this commit and ordinal.
+    Behind(Lsn, i64),
 }
 
 impl State {
@@ -39,7 +39,7 @@ impl State {
     fn changes_of(&self, part: &Part) -> String {
         let from = match part.from {
             From::Commit(lsn) => format!("commit_lsn >= {}", lsn.as_i64()),
-            From::Truncate(lsn, ordinal) => {
+            From::Behind(lsn, ordinal) => {
                 format!("(commit_lsn, ordinal) > ({}, {ordinal})", lsn.as_i64())
             }
         };

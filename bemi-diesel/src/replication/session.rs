@@ -110,7 +110,7 @@ impl Session {
             return;
         }
         self.read = self.read.max(transaction.end_lsn);
-        if !transaction.changes.is_empty() {
+        if !transaction.changes.is_empty() || !transaction.tracked.is_empty() {
             self.pending_changes += transaction.changes.len();
             self.pending_bytes += transaction.changes.iter().map(Change::size).sum::<usize>();
             self.pending.push(transaction);

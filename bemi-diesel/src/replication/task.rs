@@ -447,7 +447,11 @@ impl Stored {
         status.send_modify(|status| {
             status.flush_lsn = self.flush_lsn;
             status.changes += changes;
-            status.transactions += self.transactions.len() as u64;
+            let with_changes = self
+                .transactions
+                .iter()
+                .filter(|transaction| transaction.count() > 0);
+            status.transactions += with_changes.count() as u64;
             status.last_committed_at = self
                 .transactions
                 .last()

@@ -39,6 +39,8 @@ DECLARE
     found record;
     message bytea;
     messages bytea[];
+    tracked bytea[];
+    is_empty boolean;
 BEGIN
     IF current_setting('bemi.tracking', true) = 'on'
        OR NOT EXISTS (SELECT FROM pg_publication WHERE pubname = {publication}) THEN
@@ -70,6 +72,9 @@ BEGIN
                     IF found.addition IS NOT NULL THEN
                         EXECUTE 'ALTER PUBLICATION {quoted} ADD TABLE ' || found.addition;
                     END IF;
+                    EXECUTE 'SELECT NOT EXISTS (SELECT FROM ONLY ' || found.name || ')' INTO is_empty;
+                    tracked := tracked || convert_to(jsonb_build_object('schema', found.schema, 'table', found.relation,
+                        'oid', found.oid::bigint, 'empty', is_empty AND found.whole)::text, 'UTF8');
                 EXCEPTION WHEN OTHERS THEN
                     RAISE WARNING 'bemi does not track % yet: % (SQLSTATE %)', found.name, SQLERRM, SQLSTATE;
                 END;
@@ -77,6 +82,9 @@ BEGIN
         EXCEPTION WHEN OTHERS THEN
             RAISE WARNING 'bemi does not look for new tables: % (SQLSTATE %)', SQLERRM, SQLSTATE;
         END;
+        FOREACH message IN ARRAY coalesce(tracked, '{}') LOOP
+            PERFORM pg_logical_emit_message(true, '_bemi_tracked', message);
+        END LOOP;
     END IF;
     PERFORM set_config('bemi.tracking', 'off', true);
 END
@@ -152,7 +160,8 @@ fn untracked(tables: &Tables, publication: &str) -> String {
                 CASE WHEN is_virtual AND relreplident NOT IN ('d', 'i') THEN 'DEFAULT' \
                      WHEN NOT is_virtual AND relreplident <> 'f' THEN 'FULL' END AS identity, \
                 CASE WHEN NOT (itself OR otherwise) THEN format('ONLY %I.%I', n.nspname, c.relname) || {condition} \
-                     END AS addition \
+                     END AS addition, \
+                n.nspname AS schema, c.relname AS relation, c.oid AS oid, {condition} = '' AS whole \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_publication p ON p.pubname = {publication}, \
          LATERAL (SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attgenerated = 'v' AND NOT attisdropped), \
                          EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary), \
@@ -282,6 +291,16 @@ pub(crate) struct Swept {
     pub(crate) refused: Vec<(String, String)>,
 }
 
+/// Whether the role may write messages: without, what it tracks is not known to be whole.
+async fn may_emit(source: &Connection) -> Result<bool, Error> {
+    let sql = "SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc \
+               WHERE proname = 'pg_logical_emit_message' AND pronamespace = 'pg_catalog'::regnamespace";
+    let row = source
+        .answer("looking for new tables", source.client.query_one(sql, &[]))
+        .await?;
+    Ok(row.get(0))
+}
+
 /// Looks for new tables of the publication's selection, and tracks them.
 pub(crate) async fn sweep(source: &Connection, publication: &str) -> Result<Swept, Error> {
     let doing = "looking for new tables";
@@ -298,6 +317,7 @@ pub(crate) async fn sweep(source: &Connection, publication: &str) -> Result<Swep
     };
     let sql = untracked(&tables, publication);
     let rows = source.answer(doing, source.client.query(&sql, &[])).await?;
+    let emits = !rows.is_empty() && may_emit(source).await?;
     for row in rows {
         let (name, owned): (String, bool) = (row.get(0), row.get(1));
         if !owned {
@@ -311,10 +331,23 @@ pub(crate) async fn sweep(source: &Connection, publication: &str) -> Result<Swep
             identity.map(|identity| format!("ALTER TABLE {name} REPLICA IDENTITY {identity}")),
         );
         let publication = quote_identifier(publication);
+        // With a new replica identity nobody else is writing to it.
+        let (alone, whole) = (statements.len() > 1, row.get::<_, bool>(7));
         statements.extend(
             addition
                 .map(|addition| format!("ALTER PUBLICATION {publication} ADD TABLE {addition}")),
         );
+        if emits {
+            let (schema, relation): (String, String) = (row.get(4), row.get(5));
+            statements.push(format!(
+                "SELECT pg_logical_emit_message(true, '_bemi_tracked', convert_to(jsonb_build_object('schema', {}::text, \
+                 'table', {}::text, 'oid', {}, 'empty', {} AND NOT EXISTS (SELECT FROM ONLY {name}))::text, 'UTF8'))",
+                quote_literal(&schema),
+                quote_literal(&relation),
+                row.get::<_, u32>(6),
+                alone && whole
+            ));
+        }
         let statements = statements.join("; ");
         let tracking = source.client.batch_execute(&statements);
         match source.answer("tracking a new table", tracking).await {

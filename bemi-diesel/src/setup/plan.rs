@@ -11,7 +11,7 @@ use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::sink::store::{self, Progress};
+use crate::sink::store::{self, Beginning, Progress};
 
 /// A setup whose checks have passed.
 pub(super) struct Plan<'a> {
@@ -121,8 +121,8 @@ impl<'a> Plan<'a> {
         outcome
     }
 
-    /// Notes of each table that is tracked from now on and has no row yet that its changes tell all of
-    /// them. Nobody was writing to it: a new slot waits for the transactions that are running, a new
+    /// Notes of each table that is tracked from now on where its changes begin, and if it has no row yet,
+    /// that they tell all of them. Nobody was writing to it: a new slot waits for the transactions that are running, a new
     /// replica identity for those that use the table.
     async fn cover(&self, source: &Connection, destination: &Connection) -> Result<(), Error> {
         let doing = "looking for rows";
@@ -135,17 +135,20 @@ impl<'a> Plan<'a> {
             let waited = self.slot.is_none() || !table.is_identified();
             let mut empty = waited && table.condition.is_none();
             if empty {
-                let sql = format!("SELECT NOT EXISTS (SELECT FROM {})", table.quoted());
+                let only = if table.is_partitioned { "" } else { "ONLY " };
+                let sql = format!("SELECT NOT EXISTS (SELECT FROM {only}{})", table.quoted());
                 let row = source
                     .answer(doing, source.client.query_one(&sql, &[]))
                     .await?;
                 empty = row.get(0);
             }
-            if empty {
-                store::cover(destination, &self.server, table.name(), lsn, at).await?;
-            } else {
-                store::uncover(destination, &self.server, table.name()).await?;
-            }
+            let (schema, name) = table.name();
+            let beginning = Beginning {
+                table: (schema, name, table.oid),
+                lsn,
+                since: empty.then_some(at),
+            };
+            store::cover(destination, &self.server, beginning).await?;
         }
         Ok(())
     }

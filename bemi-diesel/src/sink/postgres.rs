@@ -13,7 +13,7 @@ use super::encoding::{Encoding, is_untranslatable};
 use super::store;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::{Connection, Endpoint};
-use crate::stitch::{LateContext, Transaction};
+use crate::stitch::{LateContext, Tracked, Transaction};
 use crate::{Change, Lsn};
 
 const STORING: &str = "storing changes";
@@ -171,6 +171,7 @@ impl PostgresSink {
             for transaction in transactions {
                 self.cover(transaction).await?;
             }
+            self.note_tracked(transactions).await?;
             self.advance(stored, transactions, flush_lsn).await?;
             self.run("COMMIT").await?;
         } else {
@@ -244,6 +245,41 @@ impl PostgresSink {
         }
     }
 
+    /// Notes the tables whose changes begin. One whose name the destination cannot hold is not covered
+    /// there, as setup has it.
+    async fn note_tracked(&self, transactions: &[Transaction]) -> Result<(), Error> {
+        for transaction in transactions {
+            for tracked in &transaction.tracked {
+                self.note(transaction, tracked).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn note(&self, transaction: &Transaction, tracked: &Tracked) -> Result<(), Error> {
+        let commit_lsn = transaction.commit_lsn.as_i64();
+        let binds: [&(dyn ToSql + Sync); 9] = [
+            &self.source,
+            &self.database,
+            &&*tracked.schema,
+            &&*tracked.table,
+            &i64::from(tracked.oid),
+            &commit_lsn,
+            &tracked.ordinal.cast_signed(),
+            &tracked.empty.then_some(transaction.committed_at),
+            // Before this commit there was no such table.
+            &(commit_lsn + 1),
+        ];
+        self.run("SAVEPOINT tracked").await?;
+        let noting = self.connection.client.execute(store::COVER, &binds);
+        match self.connection.answer(STORING, noting).await {
+            Err(error) if is_untranslatable(&error) => {
+                self.run("ROLLBACK TO SAVEPOINT tracked").await
+            }
+            noted => noted.map(|_rows| ()),
+        }
+    }
+
     /// Makes `changes` storable after `error`, which it gives back if that was not the reason.
     async fn mend(&mut self, error: Error, changes: &mut Vec<&Change>) -> Result<(), Error> {
         let mended = if is_duplicate(&error) {
@@ -268,6 +304,7 @@ impl PostgresSink {
         if !changes.is_empty() {
             self.copy(changes).await?;
         }
+        self.note_tracked(transactions).await?;
         self.run("COMMIT").await
     }
 
@@ -279,6 +316,9 @@ impl PostgresSink {
     ) -> Result<(), Error> {
         let expected = self.flush_lsn;
         let last = transactions.last();
+        let with_changes = transactions
+            .iter()
+            .filter(|transaction| transaction.count() > 0);
         let binds = [
             &self.source as &(dyn ToSql + Sync),
             &self.database,
@@ -286,7 +326,7 @@ impl PostgresSink {
             &PgLsn::from(expected.as_u64()),
             &PgLsn::from(flush_lsn.as_u64()),
             &changes.cast_signed(),
-            &i64::try_from(transactions.len()).unwrap_or(i64::MAX),
+            &i64::try_from(with_changes.count()).unwrap_or(i64::MAX),
             &last.map(|transaction| transaction.committed_at),
         ];
         let advancing = self.connection.client.execute(&self.advance, &binds);

@@ -223,53 +223,49 @@ pub(crate) async fn start(
     Ok(())
 }
 
-/// Notes that the changes of the table `schema`.`name` tell all of its rows from `lsn` on, which the
-/// source reached at `at`, and that those before do not count.
+/// Notes where the changes of a table begin, and from where on they tell all of its rows: what
+/// [`Beginning`] binds. What was noted of another table of that name does not count any more.
+pub(super) const COVER: &str = "INSERT INTO public._bemi_coverage AS c \
+     (source, database, schema, \"table\", oid, from_lsn, from_ordinal, since_lsn, since) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $8::timestamptz IS NOT NULL THEN $9::bigint END, $8) \
+     ON CONFLICT (source, database, schema, \"table\") DO UPDATE \
+     SET oid = excluded.oid, from_lsn = excluded.from_lsn, from_ordinal = excluded.from_ordinal, \
+         since_lsn = excluded.since_lsn, since = excluded.since \
+     WHERE (c.from_lsn, c.from_ordinal) <= (excluded.from_lsn, excluded.from_ordinal)";
+
+/// Where the changes of the `table`, by schema, name and identifier, begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beginning<'a> {
+    pub(crate) table: (&'a str, &'a str, u32),
+    /// Changes before do not count.
+    pub(crate) lsn: Lsn,
+    /// When its changes began to tell all of its rows; `None` if it had some before.
+    pub(crate) since: Option<DateTime<Utc>>,
+}
+
+/// Notes where the changes of a table begin. One whose name the destination cannot hold is not covered
+/// there.
 pub(crate) async fn cover(
     destination: &Connection,
     server: &Server,
-    (schema, name): (&str, &str),
-    lsn: Lsn,
-    at: DateTime<Utc>,
+    Beginning {
+        table: (schema, name, oid),
+        lsn,
+        since,
+    }: Beginning<'_>,
 ) -> Result<(), Error> {
-    let sql = format!(
-        "INSERT INTO {COVERAGE} (source, database, schema, \"table\", from_lsn, since_lsn, since) \
-         VALUES ($1, $2, $3, $4, $5, $5, $6) \
-         ON CONFLICT (source, database, schema, \"table\") DO UPDATE \
-         SET from_lsn = excluded.from_lsn, since_lsn = excluded.since_lsn, since = excluded.since"
-    );
-    let binds: [&(dyn ToSql + Sync); 6] = [
+    let binds: [&(dyn ToSql + Sync); 9] = [
         &server.system_identifier,
         &server.database,
         &schema,
         &name,
+        &i64::from(oid),
         &lsn.as_i64(),
-        &at,
+        &0_i64,
+        &since,
+        &lsn.as_i64(),
     ];
-    note(destination, &sql, &binds).await
-}
-
-/// Notes that the changes of the table `schema`.`name` do not tell all of its rows any more.
-pub(crate) async fn uncover(
-    destination: &Connection,
-    server: &Server,
-    (schema, name): (&str, &str),
-) -> Result<(), Error> {
-    let sql = format!(
-        "DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2 AND schema = $3 AND \"table\" = $4"
-    );
-    let binds: [&(dyn ToSql + Sync); 4] =
-        [&server.system_identifier, &server.database, &schema, &name];
-    note(destination, &sql, &binds).await
-}
-
-/// A table whose name the destination cannot hold is not covered there.
-async fn note(
-    destination: &Connection,
-    sql: &str,
-    binds: &[&(dyn ToSql + Sync)],
-) -> Result<(), Error> {
-    let noting = destination.client.execute(sql, binds).await;
+    let noting = destination.client.execute(COVER, &binds).await;
     let noted = noting.map_err(|error| destination.error("noting what the trail covers", &error));
     match noted {
         Err(error) if !is_untranslatable(&error) => Err(error),

@@ -5,7 +5,8 @@
 //! What is kept between transactions is the description of each table.
 //!
 //! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`];
-//! which updates are no changes, of [`rules`]; and what a recorded command is, of [`ddl`].
+//! which updates are no changes, of [`rules`]; what a recorded command is, of [`ddl`]; and which tables are
+//! new, of [`tracked`].
 
 mod coverage;
 mod ddl;
@@ -13,6 +14,7 @@ mod error;
 mod part;
 mod rules;
 mod table;
+mod tracked;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ pub(crate) use coverage::RejectedContext;
 pub(crate) use error::StitchError;
 pub(crate) use part::LateContext;
 pub(crate) use rules::{ColumnPattern, Rules};
+pub(crate) use tracked::Tracked;
 
 /// What the source's catalog says about a table beyond its [`Relation`] message.
 #[derive(Clone, Debug)]
@@ -77,6 +80,8 @@ pub(crate) struct Transaction {
     pub(crate) earlier: u64,
     /// The context of changes that came in parts before it was known.
     pub(crate) late_context: Option<LateContext>,
+    /// The tables that began to be tracked in it.
+    pub(crate) tracked: Vec<Tracked>,
     /// The messages under bemi's prefix that are no context, without those that came in parts.
     pub(crate) rejected: Vec<RejectedContext>,
 }
@@ -114,6 +119,7 @@ struct Open {
     taken: u64,
     late_context: Option<LateContext>,
     coverage: Coverage,
+    tracked: Vec<Tracked>,
     rejected: Vec<RejectedContext>,
 }
 
@@ -197,6 +203,7 @@ impl Stitcher {
             taken: 0,
             late_context: None,
             coverage: Coverage::default(),
+            tracked: Vec::new(),
             rejected: Vec::new(),
         });
         Ok(())
@@ -215,6 +222,7 @@ impl Stitcher {
             changes: open.changes,
             earlier: open.taken,
             late_context: open.late_context,
+            tracked: open.tracked,
             rejected: open.rejected,
         })
     }
@@ -240,6 +248,11 @@ impl Stitcher {
                 }
                 Err(reason) => Some(reason),
             },
+            tracked::PREFIX => {
+                let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
+                let told = tracked::parse(&message.content, open.seen);
+                told.map(|told| open.tracked.push(told)).err()
+            }
             _ => None,
         };
         if let (Some(reason), Some(open)) = (rejected, &mut self.open) {

@@ -8,6 +8,7 @@
 
 mod as_of;
 mod asynchronous;
+mod new_tables;
 mod questions;
 mod support;
 mod truth;

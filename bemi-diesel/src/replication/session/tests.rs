@@ -33,6 +33,7 @@ fn transaction(end_lsn: u64, changes: usize) -> Transaction {
         changes: vec![change; changes],
         earlier: 0,
         late_context: None,
+        tracked: Vec::new(),
         rejected: Vec::new(),
     }
 }
