@@ -162,8 +162,11 @@ impl PostgresSink {
             for transaction in transactions {
                 self.cover(transaction).await?;
             }
+            failpoint!("parts-covered");
             self.advance(stored, transactions, flush_lsn).await?;
+            failpoint!("parts-advanced");
             self.run("COMMIT").await?;
+            failpoint!("parts-committed");
         } else {
             while let Err(error) = self.store_together(&changes, transactions, flush_lsn).await {
                 self.run("ROLLBACK").await?;
@@ -180,8 +183,10 @@ impl PostgresSink {
         if self.partial.is_none() {
             self.run(BEGIN).await?;
             self.claim().await?;
+            failpoint!("part-claimed");
         }
         let stored = self.copy_part(&mut changes.iter().collect()).await?;
+        failpoint!("part-stored");
         self.partial = Some(self.partial.unwrap_or(0) + stored);
         Ok(())
     }
@@ -254,12 +259,17 @@ impl PostgresSink {
         flush_lsn: Lsn,
     ) -> Result<(), Error> {
         self.run(BEGIN).await?;
+        failpoint!("begun");
         self.advance(changes.len() as u64, transactions, flush_lsn)
             .await?;
+        failpoint!("advanced");
         if !changes.is_empty() {
             self.copy(changes).await?;
         }
-        self.run("COMMIT").await
+        failpoint!("copied");
+        self.run("COMMIT").await?;
+        failpoint!("committed");
+        Ok(())
     }
 
     async fn advance(
@@ -321,6 +331,7 @@ impl PostgresSink {
             let writing = writer.as_mut().write(&row);
             self.connection.answer(STORING, writing).await?;
         }
+        failpoint!("copying");
         let finishing = writer.finish();
         self.connection
             .answer(STORING, finishing)

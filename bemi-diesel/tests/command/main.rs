@@ -10,6 +10,7 @@ mod access;
 mod bad_input;
 mod changes;
 mod ddl;
+mod failpoints;
 mod follow;
 mod large;
 mod life;
