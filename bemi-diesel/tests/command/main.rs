@@ -20,6 +20,7 @@ mod network;
 mod own_tables;
 mod proxy;
 mod rules;
+mod servers;
 mod settings;
 mod setup;
 mod shapes;
