@@ -74,6 +74,8 @@ mod context;
 pub mod docs;
 #[cfg(feature = "capture")]
 mod error;
+#[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
+pub mod history;
 mod job;
 mod json;
 mod lsn;
@@ -94,12 +96,14 @@ mod settings;
 mod setup;
 #[cfg(feature = "capture")]
 mod sink;
+#[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
+mod sql;
 #[cfg(feature = "capture")]
 mod stitch;
 #[cfg(feature = "capture")]
 mod value;
 
-pub use change::{Change, Operation, ParseOperationError};
+pub use change::{Change, Difference, Operation, ParseOperationError};
 #[cfg(feature = "sync")]
 pub use connection::BemiConnection;
 #[cfg(feature = "async")]

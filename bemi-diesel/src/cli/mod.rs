@@ -1,6 +1,10 @@
 //! The `bemi` command: what it takes, and where each call goes.
 
+mod as_of;
 mod changes;
+mod diff;
+mod export;
+mod filter;
 mod output;
 mod run;
 mod setup;
@@ -131,6 +135,27 @@ enum Command {
                             bemi changes --json | jq '.[].after'"
     )]
     Changes(changes::ChangesArgs),
+    /// Show what changed: old and new of each value; all filters must hold.
+    #[command(
+        after_help = "Examples:\n  bemi diff --table todos --primary-key 7\n  bemi diff --changed price --since yesterday"
+    )]
+    Diff(changes::ChangesArgs),
+    /// Show rows as they were at an instant.
+    ///
+    /// The trail is asked, so it must cover the instant: it begins where a table was tracked while it was
+    /// empty, where a snapshot of it was taken, or at a TRUNCATE. What is not covered is an error.
+    #[command(
+        name = "as-of",
+        after_help = "Examples:\n  bemi as-of yesterday todos\n  bemi as-of '2026-01-31 12:00' sales.orders 7\n  \
+                            bemi as-of 16/B374D848 todos --json"
+    )]
+    AsOf(as_of::AsOfArgs),
+    /// Write changes to a file or to standard output, however many there are.
+    #[command(
+        after_help = "Examples:\n  bemi export --format csv --output changes.csv --since 2026-01-01\n  \
+                            bemi export --table todos | gzip > todos.jsonl.gz"
+    )]
+    Export(export::ExportArgs),
     /// Remove everything that setup made, and say what stays.
     ///
     /// The event trigger, the slot, the publication and bemi's tables go, with every change stored so far. Replica
@@ -162,6 +187,9 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(settings, args, output).await,
             Command::Status => status::run(&settings, output).await,
             Command::Changes(args) => changes::run(&settings, args, output).await,
+            Command::Diff(args) => diff::run(&settings, args, output).await,
+            Command::AsOf(args) => as_of::run(&settings, args, output).await,
+            Command::Export(args) => export::run(&settings, args).await,
             Command::Teardown(args) => teardown::run(&settings, &args, output).await,
         }
     });
