@@ -87,6 +87,8 @@ mod postgres;
 mod recorded;
 #[cfg(feature = "capture")]
 mod replication;
+#[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
+pub mod revert;
 #[cfg(any(feature = "sync", feature = "async"))]
 pub mod schema;
 mod scope;
@@ -119,6 +121,8 @@ pub use json::JsonObject;
 pub use lsn::{Lsn, ParseLsnError, Xid};
 #[cfg(feature = "capture")]
 pub use replication::{Capture, CaptureBuilder, CaptureHandle, State, Status};
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use revert::{OnConflict, Revert, RevertError};
 pub use scope::{
     ContextExt, Entered, Scoped, SharedContext, carry_context, current_context, scope, set_context,
     sync_scope,

@@ -65,7 +65,7 @@ pub(super) struct FilterArgs {
     transaction: Option<i64>,
 }
 
-fn parse_member(text: &str) -> Result<(String, Value), String> {
+pub(super) fn parse_member(text: &str) -> Result<(String, Value), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((
         key.to_owned(),

@@ -6,6 +6,7 @@ mod diff;
 mod export;
 mod filter;
 mod output;
+mod revert;
 mod run;
 mod setup;
 mod status;
@@ -156,6 +157,21 @@ enum Command {
                             bemi export --table todos | gzip > todos.jsonl.gz"
     )]
     Export(export::ExportArgs),
+    /// Take changes back: a transaction, what one request did, a user's changes, a record's.
+    ///
+    /// First the trail is waited for, and a plan is shown: the rows to write, several changes of one row
+    /// folded to one, and whatever is not as the changes left it. All of it is written in one transaction,
+    /// or nothing is. The revert is in the trail like any other change, with `revert` in its context, and
+    /// can be reverted.
+    ///
+    /// What is said adds up: `--context user_id=7 --since yesterday` are the changes that have both.
+    #[command(
+        after_help = "Examples:\n  bemi revert --transaction 4711 --dry-run\n  \
+                            bemi revert --context request_id=0194f8a1\n  \
+                            bemi revert --context user_id=7 --since '2026-01-31 12:00' --on-conflict skip\n  \
+                            bemi revert --table todos --primary-key 7 --to yesterday --yes"
+    )]
+    Revert(Box<revert::RevertArgs>),
     /// Remove everything that setup made, and say what stays.
     ///
     /// The event trigger, the slot, the publication and bemi's tables go, with every change stored so far. Replica
@@ -190,6 +206,7 @@ pub fn main() -> ExitCode {
             Command::Diff(args) => diff::run(&settings, args, output).await,
             Command::AsOf(args) => as_of::run(&settings, args, output).await,
             Command::Export(args) => export::run(&settings, args).await,
+            Command::Revert(args) => revert::run(&settings, *args, output).await,
             Command::Teardown(args) => teardown::run(&settings, &args, output).await,
         }
     });

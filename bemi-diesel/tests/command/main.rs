@@ -19,6 +19,7 @@ mod names;
 mod network;
 mod own_tables;
 mod proxy;
+mod revert;
 mod rules;
 mod servers;
 mod settings;
