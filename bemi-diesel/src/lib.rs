@@ -52,6 +52,16 @@
     reason = "`TransportError` reads better than `transport::Error`"
 )]
 
+/// A step at which a test can end the process, as SIGKILL would: `FAILPOINTS='NAME=return'`. Nothing at all
+/// without the feature `__internals`.
+#[cfg(feature = "capture")]
+macro_rules! failpoint {
+    ($name:literal) => {
+        #[cfg(feature = "__internals")]
+        fail::fail_point!($name, |_| std::process::abort());
+    };
+}
+
 #[cfg(feature = "__internals")]
 #[doc(hidden)]
 pub mod __internals;

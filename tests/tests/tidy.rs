@@ -105,6 +105,15 @@ fn pure_modules_do_nothing_but_compute() {
     assert_eq!(lines_with(&pure, &impure), Vec::<String>::new());
 }
 
+/// A clock that jumps changes at most the time that a change says it was read at.
+#[test]
+fn no_decision_of_the_capture_goes_by_the_wall_clock() {
+    let places = ["bemi-diesel/src/replication", "bemi-diesel/src/sink"];
+    let mut found = lines_with(&places, &["SystemTime", "Utc::now", "Local::now"]);
+    found.retain(|line| !line.contains("self.stitcher.push(message, position, Utc::now())"));
+    assert_eq!(found, Vec::<String>::new());
+}
+
 #[test]
 fn one_file_knows_the_replication_crate() {
     let mut found = lines_with(&["bemi-diesel/src"], &["pgwire_replication"]);

@@ -183,6 +183,8 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "__internals")]
+    let _failpoints = fail::FailScenario::setup();
     let output = Output::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -307,11 +307,14 @@ impl Stream {
 
     /// Stores the batch, and then acknowledges it.
     async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
+        failpoint!("read");
         self.sink
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
         self.session.flushed(batch.flush_lsn, Instant::now());
+        failpoint!("stored");
         self.transport.acknowledge(batch.flush_lsn);
+        failpoint!("acknowledged");
         Ok(Stored {
             transactions: batch.transactions,
             flush_lsn: batch.flush_lsn,

@@ -172,8 +172,11 @@ impl PostgresSink {
                 self.cover(transaction).await?;
             }
             self.note_tracked(transactions).await?;
+            failpoint!("parts-covered");
             self.advance(stored, transactions, flush_lsn).await?;
+            failpoint!("parts-advanced");
             self.run("COMMIT").await?;
+            failpoint!("parts-committed");
         } else {
             while let Err(error) = self.store_together(&changes, transactions, flush_lsn).await {
                 self.run("ROLLBACK").await?;
@@ -190,8 +193,10 @@ impl PostgresSink {
         if self.partial.is_none() {
             self.run(BEGIN).await?;
             self.claim().await?;
+            failpoint!("part-claimed");
         }
         let stored = self.copy_part(&mut changes.iter().collect()).await?;
+        failpoint!("part-stored");
         self.partial = Some(self.partial.unwrap_or(0) + stored);
         Ok(())
     }
@@ -299,13 +304,18 @@ impl PostgresSink {
         flush_lsn: Lsn,
     ) -> Result<(), Error> {
         self.run(BEGIN).await?;
+        failpoint!("begun");
         self.advance(changes.len() as u64, transactions, flush_lsn)
             .await?;
+        failpoint!("advanced");
         if !changes.is_empty() {
             self.copy(changes).await?;
         }
         self.note_tracked(transactions).await?;
-        self.run("COMMIT").await
+        failpoint!("copied");
+        self.run("COMMIT").await?;
+        failpoint!("committed");
+        Ok(())
     }
 
     async fn advance(
@@ -372,6 +382,7 @@ impl PostgresSink {
             let writing = writer.as_mut().write(&row);
             self.connection.answer(STORING, writing).await?;
         }
+        failpoint!("copying");
         let finishing = writer.finish();
         self.connection
             .answer(STORING, finishing)

@@ -235,10 +235,10 @@ impl Capture {
         }
     }
 
-    #[allow(dead_code, reason = "only one of the test programs forgets")]
-    /// Forgets what has been said so far.
-    pub(crate) fn forget(&self) {
-        self.lines.try_iter().for_each(drop);
+    #[allow(dead_code, reason = "not every test program listens this closely")]
+    /// What it has said since it was last listened to.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
     }
 
     /// Everything on standard error that is not [heard](Self::says) yet, once it has ended.

@@ -1,11 +1,13 @@
 //! A capture and its servers, and what befalls them.
 
+use std::time::{Duration, Instant};
+
 use bemi_tests::{Cluster, Database, Shutdown};
 use fastrand::Rng;
 use postgres::{Client, NoTls};
 
 use crate::proxy::Proxy;
-use crate::support::{Capture, Shop, wait_until};
+use crate::support::{Capture, PATIENCE, Shop};
 use crate::trail::{self, Change};
 use crate::truth::{self, Truth};
 use crate::writer::Budget;
@@ -187,7 +189,7 @@ impl World {
             }
             Fault::Silence(side) => {
                 let capture = self.capture.as_ref().unwrap();
-                capture.forget();
+                capture.heard();
                 self.networks[side as usize].fall_silent();
                 // A destination that is asked for nothing owes no answer.
                 budget.grant(5);
@@ -219,10 +221,23 @@ impl World {
         self.networks.iter().for_each(Proxy::restore);
         let (stored, end) = (self.stored(), self.log_end());
         let mut client = Client::connect(self.shop.trail().url(), NoTls).unwrap();
-        wait_until("the capture goes on", || {
+        self.wait_until(PATIENCE, || {
             let sql = "SELECT changes > $1 OR flush_lsn >= $2::text::pg_lsn FROM _bemi_progress";
             client.query_one(sql, &[&stored, &end]).unwrap().get(0)
         });
+    }
+
+    fn wait_until(&mut self, patience: Duration, mut condition: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !condition() {
+            let capture = self.capture.as_mut().unwrap();
+            assert!(
+                begun.elapsed() < patience && !capture.has_ended(),
+                "{:#?}",
+                capture.heard()
+            );
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
     }
 
     fn stored(&self) -> i64 {
@@ -248,17 +263,8 @@ impl World {
         self.networks.iter().for_each(Proxy::restore);
         self.shop.sql("INSERT INTO keyless VALUES (-1, 'last')");
         let mut client = Client::connect(self.shop.trail().url(), NoTls).unwrap();
-        let begun = std::time::Instant::now();
         let last = "SELECT EXISTS (SELECT FROM changes WHERE \"table\" = 'keyless' AND after ->> 'v' = 'last')";
-        while !client.query_one(last, &[]).unwrap().get::<_, bool>(0) {
-            let capture = self.capture.as_mut().unwrap();
-            assert!(
-                begun.elapsed().as_secs() < 120 && !capture.has_ended(),
-                "{:?}",
-                capture.last_words()
-            );
-            std::thread::park_timeout(std::time::Duration::from_millis(50));
-        }
+        self.wait_until(PATIENCE * 4, || client.query_one(last, &[]).unwrap().get(0));
         trail::read(&mut client)
     }
 }
