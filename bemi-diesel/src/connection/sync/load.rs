@@ -57,7 +57,7 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
         T: Query + QueryFragment<Pg> + QueryId + 'query,
         Pg: QueryMetadata<T::SqlType>,
     {
-        let (plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Possible);
+        let (plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Possible)?;
         let statement = classified.statement;
         let result = match plan {
             Plan::Forward => whole(&mut self.inner, source),
@@ -126,7 +126,7 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
         T: Query + QueryFragment<Pg> + QueryId + 'query,
         Pg: QueryMetadata<T::SqlType>,
     {
-        let (mut plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Impossible);
+        let (mut plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Impossible)?;
         let statement = classified.statement;
         if let Plan::Precede(message) = plan {
             self.precede(&message)
