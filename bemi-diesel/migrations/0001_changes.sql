@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS public.changes (
     position bigint NOT NULL,
     commit_lsn bigint NOT NULL,
     ordinal bigint NOT NULL,
+    previous_key text,
     CONSTRAINT changes_pkey PRIMARY KEY (id),
     CONSTRAINT changes_identity UNIQUE (source, commit_lsn, ordinal)
 );
@@ -24,8 +25,17 @@ COMMENT ON COLUMN public.changes.source IS 'system identifier of the cluster tha
 COMMENT ON COLUMN public.changes.commit_lsn IS 'position of the commit record in the log; with ordinal the order of the trail';
 COMMENT ON COLUMN public.changes.ordinal IS 'place of the change in its transaction, from 0';
 
--- The history of one record.
-CREATE INDEX IF NOT EXISTS changes_record ON public.changes ("table", primary_key, commit_lsn);
+-- The history of one record, and its row or its table's rows as of an instant.
+CREATE INDEX IF NOT EXISTS changes_record ON public.changes ("table", primary_key, commit_lsn, ordinal);
+-- The same where its key was changed: nearly empty.
+CREATE INDEX IF NOT EXISTS changes_previous_key ON public.changes ("table", previous_key, commit_lsn)
+    WHERE previous_key IS NOT NULL;
+-- What empties a table: nearly empty.
+CREATE INDEX IF NOT EXISTS changes_truncate ON public.changes ("table", commit_lsn) WHERE operation = 'TRUNCATE';
+-- Changes of a time, and the last commit before an instant.
+CREATE INDEX IF NOT EXISTS changes_committed_at ON public.changes (committed_at, commit_lsn);
+-- Changes of a transaction: their rows lie together, so an index of ranges will do, which costs next to nothing.
+CREATE INDEX IF NOT EXISTS changes_transaction ON public.changes USING brin (transaction_id);
 
 CREATE TABLE IF NOT EXISTS public._bemi_progress (
     source bigint NOT NULL,
@@ -37,6 +47,24 @@ CREATE TABLE IF NOT EXISTS public._bemi_progress (
     transactions bigint NOT NULL DEFAULT 0,
     last_committed_at timestamptz,
     updated_at timestamptz NOT NULL DEFAULT now(),
+    covered_at timestamptz,
+    sampled_at timestamptz,
+    sampled_lsn pg_lsn,
     CONSTRAINT _bemi_progress_pkey PRIMARY KEY (source, database)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE public._bemi_progress IS 'bemi: how far the changes of each database are stored';
+COMMENT ON COLUMN public._bemi_progress.covered_at IS 'everything committed before this time is stored';
+
+CREATE TABLE IF NOT EXISTS public._bemi_coverage (
+    source bigint NOT NULL,
+    database text NOT NULL,
+    schema text NOT NULL,
+    "table" text NOT NULL,
+    from_lsn bigint NOT NULL,
+    since_lsn bigint NOT NULL,
+    since timestamptz NOT NULL,
+    CONSTRAINT _bemi_coverage_pkey PRIMARY KEY (source, database, schema, "table")
+);
+COMMENT ON TABLE public._bemi_coverage IS 'bemi: since when the changes of a table tell all of its rows';
+COMMENT ON COLUMN public._bemi_coverage.from_lsn IS 'changes that were committed before this do not count';
+COMMENT ON COLUMN public._bemi_coverage.since_lsn IS 'from here on the changes tell all rows';

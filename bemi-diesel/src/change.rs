@@ -1,5 +1,7 @@
 //! One row of the audit trail.
 
+mod diff;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::diff::Difference;
 use crate::{JsonObject, Lsn, Xid};
 
 /// One change of one row, as the table `changes` holds it.
@@ -41,6 +44,8 @@ pub struct Change {
     /// The row's primary key as text: one column gives its text, several give a JSON array of texts
     /// in the key's order, and a table without primary key gives `None`.
     pub primary_key: Option<String>,
+    /// The key that the row had before, in the same form, where an `UPDATE` changed it.
+    pub previous_key: Option<String>,
     /// What happened to the row.
     pub operation: Operation,
     /// The whole row before the change; `{}` where there was none.

@@ -52,6 +52,16 @@
     reason = "`TransportError` reads better than `transport::Error`"
 )]
 
+/// A step at which a test can end the process, as SIGKILL would: `FAILPOINTS='NAME=return'`. Nothing at all
+/// without the feature `__internals`.
+#[cfg(feature = "capture")]
+macro_rules! failpoint {
+    ($name:literal) => {
+        #[cfg(feature = "__internals")]
+        fail::fail_point!($name, |_| std::process::abort());
+    };
+}
+
 #[cfg(feature = "__internals")]
 #[doc(hidden)]
 pub mod __internals;
@@ -64,6 +74,8 @@ mod context;
 pub mod docs;
 #[cfg(feature = "capture")]
 mod error;
+#[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
+pub mod history;
 mod job;
 mod json;
 mod lsn;
@@ -75,6 +87,8 @@ mod postgres;
 mod recorded;
 #[cfg(feature = "capture")]
 mod replication;
+#[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
+pub mod revert;
 #[cfg(any(feature = "sync", feature = "async"))]
 pub mod schema;
 mod scope;
@@ -84,12 +98,14 @@ mod settings;
 mod setup;
 #[cfg(feature = "capture")]
 mod sink;
+#[cfg(any(feature = "sync", feature = "async", feature = "cli"))]
+mod sql;
 #[cfg(feature = "capture")]
 mod stitch;
 #[cfg(feature = "capture")]
 mod value;
 
-pub use change::{Change, Operation, ParseOperationError};
+pub use change::{Change, Difference, Operation, ParseOperationError};
 #[cfg(feature = "sync")]
 pub use connection::BemiConnection;
 #[cfg(feature = "async")]
@@ -109,6 +125,8 @@ pub use json::JsonObject;
 pub use lsn::{Lsn, ParseLsnError, Xid};
 #[cfg(feature = "capture")]
 pub use replication::{Capture, CaptureBuilder, CaptureHandle, State, Status};
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use revert::{OnConflict, Revert, RevertError};
 pub use scope::{
     ContextExt, Entered, Scoped, SharedContext, carry_context, current_context, scope, set_context,
     sync_scope,

@@ -37,6 +37,8 @@ diesel::table! {
         table_name -> Text,
         /// See [`Change::primary_key`](crate::Change::primary_key).
         primary_key -> Nullable<Text>,
+        /// See [`Change::previous_key`](crate::Change::previous_key).
+        previous_key -> Nullable<Text>,
         /// See [`Change::operation`](crate::Change::operation).
         operation -> Text,
         /// See [`Change::before`](crate::Change::before).

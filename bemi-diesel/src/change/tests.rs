@@ -33,3 +33,72 @@ fn operations_have_a_text() {
     }
     assert_eq!("INSERT".parse::<Operation>(), Err(ParseOperationError));
 }
+
+fn differences(before: &str, after: &str) -> Vec<String> {
+    let object = |text: &str| text.parse().expect("an object");
+    let change = Change {
+        id: Uuid::nil(),
+        source: 1,
+        database: "d".into(),
+        schema: "s".into(),
+        table: "t".into(),
+        primary_key: None,
+        previous_key: None,
+        operation: Operation::Update,
+        before: object(before),
+        after: object(after),
+        context: JsonObject::empty(),
+        committed_at: DateTime::UNIX_EPOCH,
+        queued_at: DateTime::UNIX_EPOCH,
+        created_at: None,
+        transaction_id: Xid::new(1),
+        position: Lsn::ZERO,
+        commit_lsn: Lsn::ZERO,
+        ordinal: 0,
+    };
+    change.diff().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_diff_tells_old_and_new_of_what_changed() {
+    assert_eq!(
+        differences(
+            r#"{"id": 1, "gone": null, "title": "a", "n": 0.10}"#,
+            r#"{"id": 1, "title": "b", "n": 0.1, "new": [1]}"#
+        ),
+        [
+            "gone: null → ∅",
+            r#"title: "a" → "b""#,
+            "n: 0.10 → 0.1",
+            "new: ∅ → [1]"
+        ]
+    );
+    assert_eq!(differences("{}", r#"{"id": 1}"#), ["id: ∅ → 1"]);
+    assert_eq!(differences("{}", "{}"), [""; 0]);
+}
+
+#[test]
+fn a_diff_looks_into_objects_and_not_at_their_form() {
+    assert_eq!(
+        differences(
+            r#"{"s": {"theme": {"dark": true, "n": 1}, "tags": [1, 2]}, "o": {"a": 1}}"#,
+            r#"{"s": {"tags": [1, 3], "theme": {"n": 1, "dark": false}}, "o": 5}"#
+        ),
+        [
+            "s.theme.dark: true → false",
+            "s.tags: [1, 2] → [1, 3]",
+            r#"o: {"a": 1} → 5"#
+        ]
+    );
+    assert_eq!(
+        differences(
+            r#"{"s": {"a": [{"x": "\u00e9"}], "b": 100000000000000000000.5}}"#,
+            r#"{"s":{"b":100000000000000000000.5,"a":[{"x":"é"}]}}"#
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        differences(r#"{"n": 9007199254740993}"#, r#"{"n": 9007199254740992}"#),
+        ["n: 9007199254740993 → 9007199254740992"]
+    );
+}

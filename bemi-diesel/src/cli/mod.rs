@@ -1,7 +1,12 @@
 //! The `bemi` command: what it takes, and where each call goes.
 
+mod as_of;
 mod changes;
+mod diff;
+mod export;
+mod filter;
 mod output;
+mod revert;
 mod run;
 mod setup;
 mod status;
@@ -131,6 +136,42 @@ enum Command {
                             bemi changes --json | jq '.[].after'"
     )]
     Changes(changes::ChangesArgs),
+    /// Show what changed: old and new of each value; all filters must hold.
+    #[command(
+        after_help = "Examples:\n  bemi diff --table todos --primary-key 7\n  bemi diff --changed price --since yesterday"
+    )]
+    Diff(changes::ChangesArgs),
+    /// Show rows as they were at an instant.
+    ///
+    /// The trail is asked, so it must cover the instant: it begins where a table was tracked while it was
+    /// empty, where a snapshot of it was taken, or at a TRUNCATE. What is not covered is an error.
+    #[command(
+        name = "as-of",
+        after_help = "Examples:\n  bemi as-of yesterday todos\n  bemi as-of '2026-01-31 12:00' sales.orders 7\n  \
+                            bemi as-of 16/B374D848 todos --json"
+    )]
+    AsOf(as_of::AsOfArgs),
+    /// Write changes to a file or to standard output, however many there are.
+    #[command(
+        after_help = "Examples:\n  bemi export --format csv --output changes.csv --since 2026-01-01\n  \
+                            bemi export --table todos | gzip > todos.jsonl.gz"
+    )]
+    Export(export::ExportArgs),
+    /// Take changes back: a transaction, what one request did, a user's changes, a record's.
+    ///
+    /// First the trail is waited for, and a plan is shown: the rows to write, several changes of one row
+    /// folded to one, and whatever is not as the changes left it. All of it is written in one transaction,
+    /// or nothing is. The revert is in the trail like any other change, with `revert` in its context, and
+    /// can be reverted.
+    ///
+    /// What is said adds up: `--context user_id=7 --since yesterday` are the changes that have both.
+    #[command(
+        after_help = "Examples:\n  bemi revert --transaction 4711 --dry-run\n  \
+                            bemi revert --context request_id=0194f8a1\n  \
+                            bemi revert --context user_id=7 --since '2026-01-31 12:00' --on-conflict skip\n  \
+                            bemi revert --table todos --primary-key 7 --to yesterday --yes"
+    )]
+    Revert(Box<revert::RevertArgs>),
     /// Remove everything that setup made, and say what stays.
     ///
     /// The event trigger, the slot, the publication and bemi's tables go, with every change stored so far. Replica
@@ -142,6 +183,8 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "__internals")]
+    let _failpoints = fail::FailScenario::setup();
     let output = Output::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -160,6 +203,10 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(settings, args, output).await,
             Command::Status => status::run(&settings, output).await,
             Command::Changes(args) => changes::run(&settings, args, output).await,
+            Command::Diff(args) => diff::run(&settings, args, output).await,
+            Command::AsOf(args) => as_of::run(&settings, args, output).await,
+            Command::Export(args) => export::run(&settings, args).await,
+            Command::Revert(args) => revert::run(&settings, *args, output).await,
             Command::Teardown(args) => teardown::run(&settings, &args, output).await,
         }
     });

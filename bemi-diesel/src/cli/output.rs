@@ -22,6 +22,18 @@ impl Output {
     }
 }
 
+/// `document` as JSON on one line.
+pub(super) fn json(document: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(document).map_err(|error| {
+        Error::with_source(
+            ErrorKind::Io {
+                doing: "writing JSON",
+            },
+            error,
+        )
+    })
+}
+
 /// Prints `document` as JSON.
 pub(super) fn print_json(document: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(document).map_err(|error| {

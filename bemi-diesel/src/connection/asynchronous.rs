@@ -1,5 +1,6 @@
 //! The wrapped `AsyncPgConnection`.
 
+mod as_of;
 mod collected;
 mod dsl;
 mod run;
@@ -26,6 +27,7 @@ use super::policy::ContextPolicy;
 use super::row::VisibleRow;
 use super::session::Session;
 use super::transaction::Transaction;
+use crate::history::Travel;
 
 /// An [`AsyncPgConnection`] whose writes carry the [ambient context](crate::scope) into the write-ahead
 /// log.
@@ -68,6 +70,8 @@ pub struct AsyncBemiConnection {
     inner: AsyncPgConnection,
     /// Shared with the rows that are still arriving. Never held across an `await`.
     session: Arc<Mutex<Session>>,
+    /// Where queries go to the past.
+    travel: Option<Box<Travel>>,
 }
 
 impl AsyncBemiConnection {
@@ -79,6 +83,7 @@ impl AsyncBemiConnection {
         Self {
             inner,
             session: Arc::new(Mutex::new(Session::new(in_transaction))),
+            travel: None,
         }
     }
 

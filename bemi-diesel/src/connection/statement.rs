@@ -12,6 +12,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use super::emit;
+use crate::history::TravelError;
 
 /// A statement that is more than a read.
 #[derive(Debug, PartialEq, Eq)]
@@ -116,6 +117,17 @@ pub(super) enum Control {
     Savepoint(String),
     Release(String),
     RollbackTo(String),
+}
+
+/// Whether the batch `sql` can run in the past: it divides the transaction, as diesel does for one within
+/// another.
+pub(super) fn travels(sql: &str) -> Result<(), TravelError> {
+    match kinds(sql).as_slice() {
+        [Kind::Control(Control::Savepoint(_) | Control::Release(_) | Control::RollbackTo(_))] => {
+            Ok(())
+        }
+        _ => Err(TravelError::Write),
+    }
 }
 
 /// The kinds of the statements in `sql`, which are divided by semicolons.

@@ -1,5 +1,6 @@
 //! The wrapped `PgConnection`.
 
+mod as_of;
 mod dsl;
 mod load;
 
@@ -26,6 +27,7 @@ use super::session::{Classified, Known, Session, ambient};
 use super::statement;
 use super::tagged::{Counted, Tagged};
 use super::transaction::Transaction;
+use crate::history::{Past, Travel};
 
 /// A [`PgConnection`] whose writes carry the [ambient context](crate::scope) into the write-ahead log.
 ///
@@ -79,6 +81,8 @@ pub struct BemiConnection {
     inner: PgConnection,
     /// Boxed, so that a `MultiConnection` of this and another is no larger than it must be.
     session: Box<Session>,
+    /// Where queries go to the past.
+    travel: Option<Box<Travel>>,
 }
 
 impl BemiConnection {
@@ -90,6 +94,7 @@ impl BemiConnection {
         Self {
             inner,
             session: Box::new(Session::new(in_transaction)),
+            travel: None,
         }
     }
 
@@ -242,6 +247,9 @@ impl From<PgConnection> for BemiConnection {
 
 impl SimpleConnection for BemiConnection {
     fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
+        if self.travel.is_some() {
+            statement::travels(query)?;
+        }
         self.recover();
         let kinds = statement::kinds(query);
         let step = self.session.batch(query, kinds, ambient())?;
@@ -283,6 +291,12 @@ impl Connection for BemiConnection {
     where
         T: QueryFragment<Pg> + QueryId,
     {
+        if let Some(travel) = &self.travel {
+            let past = Past::new(source, travel)?;
+            let result = self.inner.execute_returning_count(&past);
+            self.session.finish(&None, result.as_ref().err());
+            return result;
+        }
         let (plan, classified) = self.plan(source, Wanted::Count, Enclosing::Possible)?;
         let statement = classified.statement;
         // If it fails, it fails again where the query is sent.

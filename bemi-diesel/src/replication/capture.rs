@@ -1,13 +1,12 @@
 //! Starting a capture.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use tokio::sync::{oneshot, watch};
 
 use super::handle::{CaptureHandle, Status};
 use super::task::{self, Task};
+use crate::Lsn;
 use crate::error::{Error, ErrorKind};
 use crate::settings::{DEFAULT_NAME, Settings};
 use crate::setup::{OnGap, RowCondition, TablePattern, Tables, setup};
@@ -247,9 +246,8 @@ pub(crate) async fn start(
 ) -> Result<CaptureHandle, Error> {
     let (status_sender, status) = watch::channel(Status::starting());
     let (stop, stopping) = watch::channel(false);
+    let (want, wanted) = watch::channel(Lsn::ZERO);
     let (ready_sender, ready) = oneshot::channel();
-    let wanted = Arc::new(AtomicU64::new(0));
-    let wanted_by_handle = Arc::clone(&wanted);
     let work = async move {
         if let Some(tables) = tables {
             setup(&settings, &tables, OnGap::Refuse, |note| {
@@ -285,7 +283,7 @@ pub(crate) async fn start(
     let handle = CaptureHandle {
         status,
         stop,
-        wanted: wanted_by_handle,
+        want,
         thread: Some(thread),
     };
     match ready.await {

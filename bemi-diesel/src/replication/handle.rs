@@ -1,7 +1,5 @@
 //! What the application holds of a running capture.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use chrono::{DateTime, Utc};
@@ -16,8 +14,8 @@ use crate::error::{Error, ErrorKind};
 pub struct CaptureHandle {
     pub(super) status: watch::Receiver<Status>,
     pub(super) stop: watch::Sender<bool>,
-    /// The last position that somebody waited for.
-    pub(super) wanted: Arc<AtomicU64>,
+    /// The farthest position that somebody waits for.
+    pub(super) want: watch::Sender<Lsn>,
     pub(super) thread: Option<thread::JoinHandle<Result<(), Error>>>,
 }
 
@@ -84,7 +82,8 @@ impl Status {
 }
 
 impl CaptureHandle {
-    /// Waits until every change that was committed before `lsn` is stored in `changes`.
+    /// Waits until every change that was committed before `lsn` is stored in `changes`, and the trail is
+    /// known to reach there, so that it can be asked as of `lsn`.
     ///
     /// Take `lsn` from `pg_current_wal_insert_lsn()` after the commit to see one's own changes.
     ///
@@ -96,13 +95,18 @@ impl CaptureHandle {
     /// A capture that stands by asks the other one four times a second to store how far it has come: by a
     /// message in the log of the source with the prefix `_bemi_heartbeat`.
     pub async fn wait_for(&self, lsn: Lsn) -> Result<(), Error> {
-        self.wanted.fetch_max(lsn.as_u64(), Ordering::Relaxed);
         let mut status = self.status.clone();
+        let has_reached = |status: &Status| status.captured_lsn.min(status.flush_lsn) >= lsn;
+        self.want.send_if_modified(|wanted| {
+            let farther = *wanted < lsn;
+            *wanted = lsn.max(*wanted);
+            farther
+        });
         let reached = status
-            .wait_for(|status| status.captured_lsn >= lsn || status.is_final())
+            .wait_for(|status| has_reached(status) || status.is_final())
             .await;
         match reached {
-            Ok(status) if status.captured_lsn >= lsn => Ok(()),
+            Ok(status) if has_reached(&status) => Ok(()),
             Ok(_) | Err(_) => Err(Error::new(ErrorKind::Stopped)),
         }
     }

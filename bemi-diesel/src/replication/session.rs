@@ -72,6 +72,8 @@ pub(crate) struct Session {
     large: Large,
     /// The server waits to hear that `read` is stored: it is shutting down.
     urgent: bool,
+    /// Somebody waits until the position is stored that reaches here.
+    wanted: Lsn,
 }
 
 impl Session {
@@ -85,6 +87,7 @@ impl Session {
             flushed_at: now,
             large: Large::None,
             urgent: false,
+            wanted: Lsn::ZERO,
         }
     }
 
@@ -123,6 +126,11 @@ impl Session {
         self.urgent |= reply_requested;
     }
 
+    /// Somebody waits for the stored position to reach `lsn`.
+    pub(crate) fn want(&mut self, lsn: Lsn) {
+        self.wanted = lsn;
+    }
+
     /// What to store now, if anything. `more` tells whether something further has arrived already:
     /// a lone commit is stored at once, a backlog in batches.
     pub(crate) fn due(&mut self, now: Instant, more: bool) -> Option<Batch> {
@@ -153,7 +161,9 @@ impl Session {
     pub(crate) fn idle_deadline(&self) -> Option<Instant> {
         let patience = match self.read.as_u64() - self.flushed.as_u64() {
             0 => return None,
-            _ if self.urgent => Duration::ZERO,
+            _ if self.urgent || self.flushed < self.wanted && self.wanted <= self.read => {
+                Duration::ZERO
+            }
             BUSY_BYTES.. => BUSY_INTERVAL,
             _ => IDLE_INTERVAL,
         };

@@ -1,11 +1,11 @@
 //! A capture that waits for its turn: any number may be started, and the slot lets one of them read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::handle::Status;
+use crate::Lsn;
 use crate::error::Error;
 use crate::postgres::Connection;
 use crate::settings::Settings;
@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 pub(super) async fn slot_is_free(
     settings: &Settings,
     status: &watch::Sender<Status>,
-    wanted: &AtomicU64,
+    wanted: &watch::Receiver<Lsn>,
 ) {
     if wait(settings, status, wanted).await.is_err() {
         // Whatever the error is, the next start of the stream meets it again.
@@ -37,7 +37,7 @@ pub(super) async fn slot_is_free(
 async fn wait(
     settings: &Settings,
     status: &watch::Sender<Status>,
-    wanted: &AtomicU64,
+    wanted: &watch::Receiver<Lsn>,
 ) -> Result<(), Error> {
     let source = Connection::open(&settings.source).await?;
     let destination = Connection::open(&settings.destination).await?;
@@ -49,7 +49,7 @@ async fn wait(
         }
         let (identifier, database) = (server.system_identifier, &server.database);
         if let Some(stored) = store::progress(&destination, identifier, database).await? {
-            if stored.flush_lsn.as_u64() < wanted.load(Ordering::Relaxed) {
+            if stored.flush_lsn < *wanted.borrow() {
                 // Where that is not allowed, the position is stored a little later.
                 let _asked = source.client.execute(HEARTBEAT, &[]).await;
             }

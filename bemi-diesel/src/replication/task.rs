@@ -1,8 +1,6 @@
 //! The loop that carries events from the transport to the sink. Decisions are made elsewhere.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -14,6 +12,7 @@ use super::handle::{State, Status};
 use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
 use super::standby;
 use super::transport::{Event, Transport, decode_error};
+use crate::Lsn;
 use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
 use crate::postgres::Connection;
@@ -36,7 +35,8 @@ pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) status: watch::Sender<Status>,
     pub(super) stopping: watch::Receiver<bool>,
-    pub(super) wanted: Arc<AtomicU64>,
+    /// The farthest position that somebody waits for.
+    pub(super) wanted: watch::Receiver<Lsn>,
     /// Sent when the log is read for the first time, or when somebody else is found to read it.
     pub(super) ready: Option<oneshot::Sender<()>>,
     /// Something was stored since the last reconnect.
@@ -111,6 +111,7 @@ impl Task {
         loop {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
             let mut event = stream.transport.try_recv();
+            stream.session.want(*self.wanted.borrow_and_update());
             let storing =
                 stream.store_due(event.is_some(), &self.settings.publication, &self.status);
             let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
@@ -136,6 +137,7 @@ impl Task {
                     () = stream.sink.closed() => return Err(stream.sink.disconnected()),
                     event = stream.transport.recv() => Some(event),
                     () = sleep_until(idle), if idle.is_some() => None,
+                    Ok(()) = self.wanted.changed() => None,
                     () = sleep_until(Some(stream.silence.check_at())) => None,
                     () = sleep_until(Some(stream.check_publication_at.min(stream.sweep_at))) => None,
                 };
@@ -305,11 +307,14 @@ impl Stream {
 
     /// Stores the batch, and then acknowledges it.
     async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
+        failpoint!("read");
         self.sink
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
         self.session.flushed(batch.flush_lsn, Instant::now());
+        failpoint!("stored");
         self.transport.acknowledge(batch.flush_lsn);
+        failpoint!("acknowledged");
         Ok(Stored {
             transactions: batch.transactions,
             flush_lsn: batch.flush_lsn,
@@ -436,7 +441,7 @@ impl Stream {
 /// A batch that is durable.
 struct Stored {
     transactions: Vec<Transaction>,
-    flush_lsn: crate::Lsn,
+    flush_lsn: Lsn,
 }
 
 impl Stored {

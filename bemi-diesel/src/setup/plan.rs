@@ -1,12 +1,13 @@
 //! What is missing, and the making of it.
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{PgLsn, ToSql};
 
 use super::publish::Publishing;
 use super::selection::Tables;
 use super::source::{Publication, Server, Slot};
 use super::{OnGap, Report, follow, unless_silent};
+use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Settings;
@@ -110,13 +111,43 @@ impl<'a> Plan<'a> {
                 #[cfg(feature = "cli")]
                 OnGap::Accept => store::Behind::CatchUp,
             };
-            store::start(destination, &self.server, &slot, &publication, behind).await
+            store::start(destination, &self.server, &slot, &publication, behind).await?;
+            self.cover(source, destination).await
         }
         .await;
         if outcome.is_err() {
             self.undo(source, destination, made_tables).await;
         }
         outcome
+    }
+
+    /// Notes of each table that is tracked from now on and has no row yet that its changes tell all of
+    /// them. Nobody was writing to it: a new slot waits for the transactions that are running, a new
+    /// replica identity for those that use the table.
+    async fn cover(&self, source: &Connection, destination: &Connection) -> Result<(), Error> {
+        let doing = "looking for rows";
+        let now = "SELECT pg_current_wal_insert_lsn(), clock_timestamp()";
+        let row = source
+            .answer(doing, source.client.query_one(now, &[]))
+            .await?;
+        let (lsn, at) = (Lsn::new(row.get::<_, PgLsn>(0).into()), row.get(1));
+        for table in self.publishing.altered() {
+            let waited = self.slot.is_none() || !table.is_identified();
+            let mut empty = waited && table.condition.is_none();
+            if empty {
+                let sql = format!("SELECT NOT EXISTS (SELECT FROM {})", table.quoted());
+                let row = source
+                    .answer(doing, source.client.query_one(&sql, &[]))
+                    .await?;
+                empty = row.get(0);
+            }
+            if empty {
+                store::cover(destination, &self.server, table.name(), lsn, at).await?;
+            } else {
+                store::uncover(destination, &self.server, table.name()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the slot unless there is one that can be read.

@@ -354,6 +354,19 @@ impl Publishing {
         }
     }
 
+    /// The tables whose changes begin, or are others from now on.
+    pub(super) fn altered(&self) -> impl Iterator<Item = &Table> {
+        let existing = self.publication.as_ref();
+        let existing = existing.map(|publication| publication.via_partition_root);
+        let moved =
+            matches!((existing, self.via_partition_root), (Some(is), Some(shall)) if is != shall);
+        let units = self.units.iter().filter(|unit| unit.is_altered());
+        let parts = self.selected.tables.iter();
+        let parts = parts.filter(move |table| moved && !table.ancestors.is_empty());
+        let roots = self.selected.roots.iter().filter(move |_| moved);
+        units.map(|unit| &unit.table).chain(parts).chain(roots)
+    }
+
     /// What the user should know.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();

@@ -207,6 +207,11 @@ impl Table {
         }
     }
 
+    /// Schema and name.
+    pub(crate) fn name(&self) -> (&str, &str) {
+        (&self.schema, &self.name)
+    }
+
     /// The name as people write it.
     pub(crate) fn full_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)

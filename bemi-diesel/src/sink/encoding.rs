@@ -37,7 +37,14 @@ impl Encoding {
                 encodable_json(json.as_str(), note(&mut found));
             }
             let key = change.primary_key.as_deref().unwrap_or_default();
-            for text in [&change.database, &change.schema, &change.table, key] {
+            let previous = change.previous_key.as_deref().unwrap_or_default();
+            for text in [
+                &change.database,
+                &change.schema,
+                &change.table,
+                key,
+                previous,
+            ] {
                 encodable_text(text, note(&mut found));
             }
         }

@@ -20,13 +20,14 @@ const STORING: &str = "storing changes";
 
 /// `COPY … BINARY` stores a third more rows a second than the fastest INSERT (38,000 against 28,000 on
 /// one connection).
-const COPY: &str = "COPY public.changes (id, source, database, schema, \"table\", primary_key, operation, before, after, \
+const COPY: &str = "COPY public.changes (id, source, database, schema, \"table\", primary_key, previous_key, operation, before, after, \
                     context, committed_at, queued_at, transaction_id, position, commit_lsn, ordinal) \
                     FROM STDIN (FORMAT binary)";
 
-const COLUMNS: [Type; 16] = [
+const COLUMNS: [Type; 17] = [
     Type::UUID,
     Type::INT8,
+    Type::TEXT,
     Type::TEXT,
     Type::TEXT,
     Type::TEXT,
@@ -51,9 +52,17 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 /// Moves the progress only from where this capture left it: whoever else has moved it in the meantime
 /// has stored these changes already.
+///
+/// Where the log is this server's own it also takes a sample of where the log ends, and when. Once the
+/// progress is past it, everything that was committed before that time is stored, also where nothing
+/// was. The second is for transactions that had noted their time and not yet written their commit.
 const ADVANCE: &str = "UPDATE public._bemi_progress SET flush_lsn = $5, changes = changes + $6, \
                        transactions = transactions + $7, last_committed_at = coalesce($8, last_committed_at), \
-                       updated_at = now() WHERE source = $1 AND database = $2 AND slot = $3 AND flush_lsn = $4";
+                       updated_at = now(), covered_at = CASE WHEN sampled_lsn <= $5 THEN sampled_at ELSE covered_at END, \
+                       sampled_lsn = CASE WHEN sampled_lsn > $5 THEN sampled_lsn ELSE here.lsn END, \
+                       sampled_at = CASE WHEN sampled_lsn > $5 THEN sampled_at ELSE here.at END \
+                       FROM (SELECT CASE WHEN system_identifier = $1 THEN pg_current_wal_insert_lsn() END AS lsn, \
+                             clock_timestamp() - interval '1 second' AS at FROM pg_control_system()) here WHERE source = $1 AND database = $2 AND slot = $3 AND flush_lsn = $4";
 
 /// Keeps whoever else stores changes of this source away, unless somebody has moved the progress.
 const CLAIM: &str = "SELECT FROM public._bemi_progress \
@@ -162,8 +171,11 @@ impl PostgresSink {
             for transaction in transactions {
                 self.cover(transaction).await?;
             }
+            failpoint!("parts-covered");
             self.advance(stored, transactions, flush_lsn).await?;
+            failpoint!("parts-advanced");
             self.run("COMMIT").await?;
+            failpoint!("parts-committed");
         } else {
             while let Err(error) = self.store_together(&changes, transactions, flush_lsn).await {
                 self.run("ROLLBACK").await?;
@@ -180,8 +192,10 @@ impl PostgresSink {
         if self.partial.is_none() {
             self.run(BEGIN).await?;
             self.claim().await?;
+            failpoint!("part-claimed");
         }
         let stored = self.copy_part(&mut changes.iter().collect()).await?;
+        failpoint!("part-stored");
         self.partial = Some(self.partial.unwrap_or(0) + stored);
         Ok(())
     }
@@ -254,12 +268,17 @@ impl PostgresSink {
         flush_lsn: Lsn,
     ) -> Result<(), Error> {
         self.run(BEGIN).await?;
+        failpoint!("begun");
         self.advance(changes.len() as u64, transactions, flush_lsn)
             .await?;
+        failpoint!("advanced");
         if !changes.is_empty() {
             self.copy(changes).await?;
         }
-        self.run("COMMIT").await
+        failpoint!("copied");
+        self.run("COMMIT").await?;
+        failpoint!("committed");
+        Ok(())
     }
 
     async fn advance(
@@ -300,13 +319,15 @@ impl PostgresSink {
             let ordinal = change.ordinal.cast_signed();
             let encoding = &self.encoding;
             let primary_key = change.primary_key.as_deref();
-            let row: [&(dyn ToSql + Sync); 16] = [
+            let previous_key = change.previous_key.as_deref();
+            let row: [&(dyn ToSql + Sync); 17] = [
                 &change.id,
                 &change.source,
                 &encoding.text(&change.database),
                 &encoding.text(&change.schema),
                 &encoding.text(&change.table),
                 &primary_key.map(|key| encoding.text(key)),
+                &previous_key.map(|key| encoding.text(key)),
                 &change.operation.as_str(),
                 &Jsonb(encoding.json(&change.before)),
                 &Jsonb(encoding.json(&change.after)),
@@ -321,6 +342,7 @@ impl PostgresSink {
             let writing = writer.as_mut().write(&row);
             self.connection.answer(STORING, writing).await?;
         }
+        failpoint!("copying");
         let finishing = writer.finish();
         self.connection
             .answer(STORING, finishing)

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::{PgLsn, ToSql};
 
+use super::encoding::is_untranslatable;
 use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_literal};
 use crate::postgres::Connection;
@@ -13,6 +14,11 @@ pub(crate) const CHANGES: &str = "public.changes";
 
 /// How far the trail reaches for each source.
 const PROGRESS: &str = "public._bemi_progress";
+
+/// Since when the changes of a table tell all of its rows.
+const COVERAGE: &str = "public._bemi_coverage";
+
+const TABLES: [&str; 3] = [CHANGES, PROGRESS, COVERAGE];
 
 const SCHEMA: &str = include_str!("../../migrations/0001_changes.sql");
 
@@ -26,15 +32,16 @@ pub(crate) fn is_ours(oid: &str) -> String {
         "EXISTS (SELECT FROM (SELECT ({oid})::oid UNION SELECT relid FROM pg_partition_ancestors({oid})) whole (oid) \
          JOIN pg_class ON pg_class.oid = whole.oid \
          WHERE obj_description(whole.oid, 'pg_class') LIKE 'bemi:%' \
-            OR relnamespace = to_regnamespace('public') AND relname IN ('changes', '_bemi_progress') \
+            OR relnamespace = to_regnamespace('public') AND relname IN ('changes', '_bemi_progress', '_bemi_coverage') \
                AND 2 = (SELECT count(*) FROM pg_attribute WHERE attrelid = whole.oid AND NOT attisdropped \
-                        AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' ELSE 'flush_lsn' END)))"
+                        AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' \
+                                        WHEN '_bemi_progress' THEN 'flush_lsn' ELSE 'since_lsn' END)))"
     )
 }
 
 /// The names of our tables, as a list of SQL strings.
 pub(crate) fn names() -> String {
-    [CHANGES, PROGRESS]
+    TABLES
         .map(|table| quote_literal(table.trim_start_matches("public.")))
         .join(", ")
 }
@@ -42,7 +49,7 @@ pub(crate) fn names() -> String {
 /// Makes the tables that are not there; whether there was one to make. All or nothing.
 pub(crate) async fn create(destination: &Connection) -> Result<bool, Error> {
     let mut missing = false;
-    for table in [CHANGES, PROGRESS] {
+    for table in TABLES {
         if !exists(destination, table).await? {
             missing = true;
         } else if !is_one_of_ours(destination, table).await? {
@@ -70,7 +77,7 @@ async fn is_one_of_ours(destination: &Connection, table: &str) -> Result<bool, E
 /// Drops the tables; whether there was one. A table of the same name that is somebody else's stays.
 pub(crate) async fn drop(destination: &Connection) -> Result<bool, Error> {
     let mut ours = Vec::new();
-    for table in [CHANGES, PROGRESS] {
+    for table in TABLES {
         if is_one_of_ours(destination, table).await? {
             ours.push(table);
         }
@@ -206,7 +213,68 @@ pub(crate) async fn start(
         )
         .await
         .map_err(|error| destination.error("starting the progress", &error))?;
+    if catch_up {
+        // What was committed in the gap is in no change, so no table's rows are known any more.
+        let sql = format!("DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2");
+        let binds: [&(dyn ToSql + Sync); 2] = [&server.system_identifier, &server.database];
+        let forgetting = destination.client.execute(&sql, &binds).await;
+        forgetting.map_err(|error| destination.error("starting the progress", &error))?;
+    }
     Ok(())
+}
+
+/// Notes that the changes of the table `schema`.`name` tell all of its rows from `lsn` on, which the
+/// source reached at `at`, and that those before do not count.
+pub(crate) async fn cover(
+    destination: &Connection,
+    server: &Server,
+    (schema, name): (&str, &str),
+    lsn: Lsn,
+    at: DateTime<Utc>,
+) -> Result<(), Error> {
+    let sql = format!(
+        "INSERT INTO {COVERAGE} (source, database, schema, \"table\", from_lsn, since_lsn, since) \
+         VALUES ($1, $2, $3, $4, $5, $5, $6) \
+         ON CONFLICT (source, database, schema, \"table\") DO UPDATE \
+         SET from_lsn = excluded.from_lsn, since_lsn = excluded.since_lsn, since = excluded.since"
+    );
+    let binds: [&(dyn ToSql + Sync); 6] = [
+        &server.system_identifier,
+        &server.database,
+        &schema,
+        &name,
+        &lsn.as_i64(),
+        &at,
+    ];
+    note(destination, &sql, &binds).await
+}
+
+/// Notes that the changes of the table `schema`.`name` do not tell all of its rows any more.
+pub(crate) async fn uncover(
+    destination: &Connection,
+    server: &Server,
+    (schema, name): (&str, &str),
+) -> Result<(), Error> {
+    let sql = format!(
+        "DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2 AND schema = $3 AND \"table\" = $4"
+    );
+    let binds: [&(dyn ToSql + Sync); 4] =
+        [&server.system_identifier, &server.database, &schema, &name];
+    note(destination, &sql, &binds).await
+}
+
+/// A table whose name the destination cannot hold is not covered there.
+async fn note(
+    destination: &Connection,
+    sql: &str,
+    binds: &[&(dyn ToSql + Sync)],
+) -> Result<(), Error> {
+    let noting = destination.client.execute(sql, binds).await;
+    let noted = noting.map_err(|error| destination.error("noting what the trail covers", &error));
+    match noted {
+        Err(error) if !is_untranslatable(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Forgets the progress of a source; whether there was one.
@@ -222,7 +290,10 @@ pub(crate) async fn forget(
     let forgotten = destination
         .client
         .execute(
-            &format!("DELETE FROM {PROGRESS} WHERE source = $1 AND database = $2"),
+            &format!(
+                "WITH coverage AS (DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2) \
+                 DELETE FROM {PROGRESS} WHERE source = $1 AND database = $2"
+            ),
             &[&source, &database],
         )
         .await

@@ -265,6 +265,7 @@ impl Stitcher {
             schema: command.schema,
             table: command.table,
             primary_key: None,
+            previous_key: None,
             operation: Operation::Ddl,
             before: JsonObject::empty(),
             after: command.after,
@@ -324,10 +325,17 @@ impl Stitcher {
             Row::Delete(old) => table.primary_key(None, Some(old)),
             Row::Truncate => None,
         };
+        let previous_key = match row {
+            Row::Update(Some(old), _) => table
+                .primary_key(None, Some(old))
+                .filter(|key| primary_key.as_ref().is_some_and(|new| new != key)),
+            _ => None,
+        };
         let subject = Subject {
             schema: Arc::clone(&table.schema),
             table: Arc::clone(&table.name),
             primary_key,
+            previous_key,
             operation,
             before,
             after,
@@ -345,6 +353,7 @@ struct Subject {
     schema: Arc<str>,
     table: Arc<str>,
     primary_key: Option<String>,
+    previous_key: Option<String>,
     operation: Operation,
     before: JsonObject,
     after: JsonObject,
@@ -374,6 +383,7 @@ impl Open {
             schema: subject.schema,
             table: subject.table,
             primary_key: subject.primary_key,
+            previous_key: subject.previous_key,
             operation: subject.operation,
             before: subject.before,
             after: subject.after,

@@ -119,6 +119,7 @@ fn a_change_has_everything() {
         schema: "public".into(),
         table: "t".into(),
         primary_key: Some("1".to_owned()),
+        previous_key: None,
         operation: Operation::Create,
         before: JsonObject::empty(),
         after: r#"{"id":1,"name":"a"}"#.parse().expect("an object"),
@@ -507,6 +508,28 @@ fn primary_keys() {
         Some(r#"["1","x\"y"]"#)
     );
     assert_eq!(key(&["a"], wire::truncate(&[TABLE], 0)), None);
+}
+
+#[test]
+fn an_update_of_the_key_keeps_both() {
+    let columns = [(true, "a", 23), (true, "b", 25)];
+    let old = [t("1"), t("x")];
+    let keys = |names: &[&str], old, new: [Cell<'_>; 2]| {
+        let frame = wire::update(TABLE, old, &new);
+        let mut transaction = transaction(&mut wide(b'f', names, &columns), [frame]);
+        let change = transaction.changes.pop().expect("a change");
+        (change.primary_key, change.previous_key)
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let full = Some((b'O', &old[..]));
+    assert_eq!(keys(&["a"], full, [t("2"), t("x")]), (some("2"), some("1")));
+    assert_eq!(keys(&["a"], full, [t("1"), t("y")]), (some("1"), None));
+    assert_eq!(keys(&["a"], None, [t("1"), t("y")]), (some("1"), None));
+    assert_eq!(
+        keys(&["a", "b"], full, [t("1"), t("y")]),
+        (some(r#"["1","y"]"#), some(r#"["1","x"]"#))
+    );
+    assert_eq!(keys(&[], full, [t("2"), t("x")]), (None, None));
 }
 
 #[test]

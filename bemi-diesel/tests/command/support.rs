@@ -235,6 +235,12 @@ impl Capture {
         }
     }
 
+    #[allow(dead_code, reason = "not every test program listens this closely")]
+    /// What it has said since it was last listened to.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// Everything on standard error that is not [heard](Self::says) yet, once it has ended.
     pub(crate) fn last_words(&mut self) -> (i32, String) {
         let code = self.child.wait().unwrap().code().unwrap_or(-1);

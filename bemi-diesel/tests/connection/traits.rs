@@ -83,6 +83,10 @@ fn a_pool() {
 }
 
 #[derive(diesel::MultiConnection)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the variants are what an application would write"
+)]
 enum Any {
     Bemi(BemiConnection),
     Plain(PgConnection),

@@ -27,6 +27,7 @@ use crate::connection::session::{Known, Session, ambient};
 use crate::connection::statement;
 use crate::connection::tagged::{Counted, Tagged};
 use crate::connection::transaction::Transaction;
+use crate::history::Past;
 
 type InnerStream = <AsyncPgConnection as AsyncConnectionCore>::Stream<'static, 'static>;
 
@@ -59,6 +60,14 @@ impl AsyncBemiConnection {
     where
         T: QueryFragment<Pg> + QueryId,
     {
+        if let Some(travel) = &self.travel {
+            return match Past::new(query, travel) {
+                Ok(past) => self
+                    .watched((&mut &self.inner).execute_returning_count(past))
+                    .boxed(),
+                Err(error) => ready(Err(error)).boxed(),
+            };
+        }
         let (mut step, tag) = match self.step(&query, Wanted::Count, enclosing) {
             Ok(planned) => planned,
             Err(error) => return ready(Err(error)).boxed(),
@@ -100,6 +109,18 @@ impl AsyncBemiConnection {
     where
         T: Query + QueryFragment<Pg> + QueryId,
     {
+        if let Some(travel) = &self.travel {
+            let past = match Past::new(query, travel) {
+                Ok(past) => past,
+                Err(error) => return ready(Err(error)).boxed(),
+            };
+            let sent = self.watched(AsyncConnectionCore::load(&mut &self.inner, past));
+            return async move {
+                let rows = sent.await?;
+                Ok(self.arriving(None, rows, Hidden::Nothing))
+            }
+            .boxed();
+        }
         let (step, tag) = match self.step(&query, Wanted::Rows, enclosing) {
             Ok(planned) => planned,
             Err(error) => return ready(Err(error)).boxed(),
@@ -155,6 +176,13 @@ impl AsyncBemiConnection {
             Ok(self.arriving(first, result?, hidden))
         }
         .boxed()
+    }
+
+    /// Tells the session how a query of the past went.
+    async fn watched<R>(&self, sent: BoxFuture<'_, QueryResult<R>>) -> QueryResult<R> {
+        let result = sent.await;
+        self.session().finish(&None, result.as_ref().err());
+        result
     }
 
     fn arriving(
@@ -276,6 +304,9 @@ impl AsyncBemiConnection {
     }
 
     pub(super) async fn run_batch(&self, query: &str) -> QueryResult<()> {
+        if self.travel.is_some() {
+            statement::travels(query)?;
+        }
         if self.session().transaction == Transaction::Enclosed {
             self.recover().await;
         }

@@ -11,6 +11,7 @@ use crate::connection::plan::{Enclosing, Plan, Wanted};
 use crate::connection::row::{Hidden, VisibleRow};
 use crate::connection::session::Session;
 use crate::connection::tagged::Tagged;
+use crate::history::Past;
 
 type InnerCursor<'conn, 'query, Mode> =
     <PgConnection as LoadConnection<Mode>>::Cursor<'conn, 'query>;
@@ -57,6 +58,12 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
         T: Query + QueryFragment<Pg> + QueryId + 'query,
         Pg: QueryMetadata<T::SqlType>,
     {
+        if let Some(travel) = &self.travel {
+            let past = Past::new(source, travel)?;
+            let result = whole(&mut self.inner, past);
+            self.session.finish(&None, result.as_ref().err());
+            return result;
+        }
         let (plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Possible)?;
         let statement = classified.statement;
         let result = match plan {
@@ -126,6 +133,17 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
         T: Query + QueryFragment<Pg> + QueryId + 'query,
         Pg: QueryMetadata<T::SqlType>,
     {
+        if let Some(travel) = &self.travel {
+            let past = Past::new(source, travel)?;
+            let Self { inner, session, .. } = self;
+            let result = LoadConnection::<PgRowByRowLoadingMode>::load(inner, past);
+            session.finish(&None, result.as_ref().err());
+            return result.map(|inner| ArrivingRows {
+                inner,
+                hidden: Hidden::Nothing,
+                session,
+            });
+        }
         let (mut plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Impossible)?;
         let statement = classified.statement;
         if let Plan::Precede(message) = plan {
@@ -133,7 +151,7 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
                 .inspect_err(|error| self.session.finish(&statement, Some(error)))?;
             plan = Plan::Forward;
         }
-        let Self { inner, session } = self;
+        let Self { inner, session, .. } = self;
         let result = match plan {
             Plan::Tag(tag) => {
                 // The statement goes away with the result, so it cannot be sent again without the tag.

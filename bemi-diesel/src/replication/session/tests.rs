@@ -12,6 +12,7 @@ fn transaction(end_lsn: u64, changes: usize) -> Transaction {
         schema: "s".into(),
         table: "t".into(),
         primary_key: None,
+        previous_key: None,
         operation: Operation::Create,
         before: JsonObject::empty(),
         after: JsonObject::empty(),

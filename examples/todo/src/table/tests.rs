@@ -12,6 +12,7 @@ fn change(operation: Operation, before: &str, after: &str, context: &str) -> Cha
         schema: "public".into(),
         table: "todos".into(),
         primary_key: Some("1".to_owned()),
+        previous_key: None,
         operation,
         before: object(before),
         after: object(after),

@@ -1,0 +1,232 @@
+//! What is asked of the database before a journey, and what the answers mean. Pure.
+//!
+//! Two queries, whatever the statements that follow: which state the instant is, and what the catalog
+//! and the trail say of the tables.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::error::TravelError;
+use super::facts::Moment;
+use super::fold::State;
+use super::instant::Instant;
+use crate::Lsn;
+use crate::sql::literal;
+
+/// The answer to [`moment`]: a row for each database that is meant.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) source: i64,
+    pub(crate) database: String,
+    pub(crate) flush_lsn: Option<i64>,
+    pub(crate) covered_at: Option<DateTime<Utc>>,
+    /// The commit that the instant is about, if there is one.
+    pub(crate) commit_lsn: Option<i64>,
+    /// Whether a backslash in a literal is one.
+    pub(crate) conforming: bool,
+}
+
+/// Whose changes are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place<'a> {
+    /// Those of the database that is asked.
+    #[cfg(any(feature = "sync", feature = "async"))]
+    Here,
+    /// Those of this database of this source.
+    #[cfg(feature = "cli")]
+    Source(i64, &'a str),
+    /// Those of the database with this name, or of the only one, that are stored here.
+    #[cfg(any(feature = "sync", feature = "async"))]
+    Stored(Option<&'a str>),
+}
+
+impl Place<'_> {
+    /// A relation with its source and database.
+    fn sql(self) -> String {
+        match self {
+            #[cfg(any(feature = "sync", feature = "async"))]
+            Self::Here => {
+                "(SELECT system_identifier AS source, current_database()::text AS database \
+                           FROM pg_catalog.pg_control_system())"
+                    .to_owned()
+            }
+            #[cfg(feature = "cli")]
+            Self::Source(source, database) => format!(
+                "(SELECT {source}::bigint AS source, {}::text AS database)",
+                literal(database)
+            ),
+            #[cfg(any(feature = "sync", feature = "async"))]
+            Self::Stored(None) => "(SELECT source, database FROM public._bemi_progress)".to_owned(),
+            #[cfg(any(feature = "sync", feature = "async"))]
+            Self::Stored(Some(name)) => format!(
+                "(SELECT source, database FROM public._bemi_progress WHERE database = {})",
+                literal(name)
+            ),
+        }
+    }
+}
+
+/// The query that tells which state `instant` is: the columns of [`Answer`].
+pub(crate) fn moment(instant: Instant, place: Place<'_>) -> String {
+    let condition = match instant {
+        Instant::Time(time) => format!(
+            "committed_at <= {}::timestamptz ORDER BY committed_at DESC, commit_lsn DESC LIMIT 1",
+            literal(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
+        ),
+        Instant::Lsn(_) => "false".to_owned(),
+        Instant::Before(xid) | Instant::After(xid) => {
+            format!("transaction_id = {xid} ORDER BY commit_lsn DESC LIMIT 1")
+        }
+    };
+    format!(
+        "SELECT here.source, here.database, (p.flush_lsn - '0/0')::bigint AS flush_lsn, \
+                greatest(p.covered_at, p.last_committed_at) AS covered_at, \
+                (SELECT commit_lsn FROM public.changes WHERE source = here.source AND database = here.database \
+                 AND {condition}) AS commit_lsn, \
+                current_setting('standard_conforming_strings') = 'on' AS conforming \
+         FROM {} here \
+         LEFT JOIN public._bemi_progress p ON p.source = here.source AND p.database = here.database",
+        place.sql()
+    )
+}
+
+/// The state that `instant` is.
+pub(crate) fn decide(instant: Instant, answers: Vec<Answer>) -> Result<Moment, TravelError> {
+    if answers.len() > 1 {
+        let databases = answers.into_iter().map(|answer| answer.database);
+        return Err(TravelError::Several(databases.collect()));
+    }
+    let Some(answer) = answers.into_iter().next() else {
+        return Err(TravelError::NoTrail);
+    };
+    let Some(covered_lsn) = answer.flush_lsn.map(Lsn::from_i64) else {
+        return Err(TravelError::NoTrail);
+    };
+    if !answer.conforming {
+        return Err(TravelError::Unreadable);
+    }
+    let covered_at = answer.covered_at;
+    let too_late = TravelError::TooLate {
+        covered_lsn,
+        covered_at,
+    };
+    let commit = answer.commit_lsn.map(Lsn::from_i64);
+    let before = |lsn: Lsn| Lsn::new(lsn.as_u64().saturating_sub(1));
+    let last = match instant {
+        Instant::Time(time) if covered_at.is_none_or(|covered| time > covered) => {
+            return Err(too_late);
+        }
+        Instant::Time(_) => commit.unwrap_or(Lsn::ZERO),
+        Instant::Lsn(lsn) if lsn > covered_lsn => return Err(too_late),
+        Instant::Lsn(lsn) => before(lsn),
+        Instant::Before(xid) => before(commit.ok_or(TravelError::UnknownTransaction(xid))?),
+        Instant::After(xid) => commit.ok_or(TravelError::UnknownTransaction(xid))?,
+    };
+    Ok(Moment {
+        state: State {
+            source: answer.source,
+            database: answer.database,
+            last,
+        },
+        time: match instant {
+            Instant::Time(time) => Some(time),
+            _ => None,
+        },
+    })
+}
+
+/// The query for what the catalog and the trail say at `moment` of every relation and function that is the
+/// application's: the text of a [`Fact`](super::facts::Fact) in each row.
+#[cfg(any(feature = "sync", feature = "async"))]
+pub(crate) fn facts(moment: &Moment) -> String {
+    let State {
+        source,
+        database,
+        last,
+    } = &moment.state;
+    let (database, last) = (literal(database), last.as_i64());
+    let own = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
+    let changes = format!(
+        "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
+         AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn <= {last}"
+    );
+    // A partitioned table whose own name is in the trail: it is published for its partitions.
+    let whole = |table: &str, schema: &str| {
+        format!(
+            "{table}.relkind = 'p' AND EXISTS (SELECT FROM public._bemi_coverage cov \
+             WHERE cov.source = {source} AND cov.database = {database} \
+             AND cov.schema = {schema}.nspname AND cov.\"table\" = {table}.relname)"
+        )
+    };
+    let (whole_top, whole_part) = (whole("c", "n"), whole("pc", "pn"));
+    format!(
+        "SELECT json_build_object('relation', json_build_object(\
+            'schema', n.nspname, 'name', c.relname, 'visible', pg_catalog.pg_table_is_visible(c.oid), 'kind', c.relkind, \
+            'keyed', EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), \
+            'generated', CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped) \
+                THEN (SELECT json_agg(json_build_array(a.attname, \
+                          CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END) ORDER BY a.attnum) \
+                      FROM pg_catalog.pg_attribute a \
+                      LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) END, \
+            'parts', coalesce((\
+                WITH RECURSIVE below (oid, whole) AS (SELECT c.oid, {whole_top} UNION \
+                    SELECT pc.oid, {whole_part} FROM below JOIN pg_catalog.pg_inherits ON inhparent = below.oid AND NOT whole \
+                    JOIN pg_catalog.pg_class pc ON pc.oid = inhrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace) \
+                SELECT json_agg(json_build_object('schema', part.schema, 'name', part.name, \
+                    'from_lsn', cov.from_lsn, 'since_lsn', cov.since_lsn, 'since', cov.since, \
+                    'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
+                                  AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r \
+                                                  WHERE r.prrelid = part.oid AND to_jsonb(r) ->> 'prqual' <> '') \
+                                  ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
+                    'keyless', (SELECT ch.commit_lsn {changes} AND ch.primary_key IS NULL \
+                                AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
+                                ORDER BY ch.commit_lsn DESC LIMIT 1), \
+                    'missing', (SELECT json_object_agg(a.attname, (a.attmissingval::text::text[])[1]) FROM pg_catalog.pg_attribute a \
+                                WHERE a.attrelid = part.oid AND a.atthasmissing AND NOT a.attisdropped))) \
+                FROM (SELECT pc.oid, pn.nspname::text COLLATE \"default\" AS schema, pc.relname::text COLLATE \"default\" AS name \
+                      FROM below JOIN pg_catalog.pg_class pc ON pc.oid = below.oid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace \
+                      WHERE pc.relkind = 'r' OR whole) part \
+                LEFT JOIN public._bemi_coverage cov ON cov.source = {source} AND cov.database = {database} \
+                    AND cov.schema = part.schema AND cov.\"table\" = part.name), '[]'::json)))::text AS fact \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND {own} \
+           AND coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '') NOT LIKE 'bemi:%' \
+         UNION ALL SELECT json_build_object('function', p.proname)::text \
+         FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+         JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+         WHERE {own} AND l.lanname NOT IN ('c', 'internal') AND p.provolatile <> 'i' \
+           AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype"
+    )
+}
+
+/// The query for what the trail alone says at `moment` of the table `name`, with or without its schema: the
+/// text of a [`Stored`](super::facts::Stored) in each row.
+pub(crate) fn stored(moment: &Moment, name: &str) -> String {
+    let State {
+        source,
+        database,
+        last,
+    } = &moment.state;
+    let (database, name, last) = (literal(database), literal(name), last.as_i64());
+    let changes = format!(
+        "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
+         AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn <= {last}"
+    );
+    format!(
+        "SELECT json_build_object('schema', part.schema, 'name', part.name, \
+            'from_lsn', cov.from_lsn, 'since_lsn', cov.since_lsn, 'since', cov.since, \
+            'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
+                          ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
+            'keyless', (SELECT ch.commit_lsn {changes} AND ch.primary_key IS NULL \
+                        AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
+                        ORDER BY ch.commit_lsn DESC LIMIT 1))::text AS fact \
+         FROM (SELECT schema, \"table\" AS name FROM public._bemi_coverage \
+                   WHERE source = {source} AND database = {database} \
+                     AND (\"table\" = {name} OR schema || '.' || \"table\" = {name}) \
+               UNION SELECT schema, \"table\" FROM public.changes \
+                   WHERE source = {source} AND database = {database} AND operation = 'TRUNCATE' AND commit_lsn <= {last} \
+                     AND (\"table\" = {name} OR schema || '.' || \"table\" = {name})) part \
+         LEFT JOIN public._bemi_coverage cov ON cov.source = {source} AND cov.database = {database} \
+             AND cov.schema = part.schema AND cov.\"table\" = part.name"
+    )
+}

@@ -1,0 +1,129 @@
+//! Why the past cannot be shown.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::{Lsn, Xid};
+
+/// Why the past cannot be shown. In diesel's errors it is the content of
+/// `QueryBuilderError`.
+///
+/// ```
+/// # #[cfg(feature = "sync")] {
+/// use bemi_diesel::history::TravelError;
+/// use diesel::result::Error;
+///
+/// fn reason(error: &Error) -> Option<&TravelError> {
+///     match error {
+///         Error::QueryBuilderError(inner) => inner.downcast_ref(),
+///         _ => None,
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TravelError {
+    /// Nothing captures this database into itself.
+    NoTrail,
+    /// The changes of several databases are stored here, and none was named.
+    Several(Vec<String>),
+    /// The instant is later than what is stored.
+    TooLate {
+        /// Everything that was committed before this is stored.
+        covered_lsn: Lsn,
+        /// Everything that was committed up to this time is stored, as far as is known.
+        covered_at: Option<DateTime<Utc>>,
+    },
+    /// The instant is earlier than the trail of the table.
+    TooEarly {
+        /// The table, as `schema.table`.
+        table: String,
+        /// Since when the trail tells all of its rows.
+        since: DateTime<Utc>,
+    },
+    /// The trail does not tell all rows of the table: it had some when it began to be tracked.
+    Incomplete {
+        /// The table, as `schema.table`.
+        table: String,
+    },
+    /// Changes of the table have no primary key, though it has one now.
+    NoKey {
+        /// The table, as `schema.table`.
+        table: String,
+    },
+    /// No change of this transaction is in the trail.
+    UnknownTransaction(Xid),
+    /// Nothing can be changed in the past.
+    Write,
+    /// Part of the statement would show the present.
+    Present {
+        /// The part.
+        name: String,
+        /// What it is.
+        why: &'static str,
+    },
+    /// The statement cannot be read.
+    Unreadable,
+}
+
+impl fmt::Display for TravelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |time: &DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
+        match self {
+            Self::NoTrail => f.write_str(
+                "this database holds no trail of its own: capture it into itself, or ask the database that holds its changes",
+            ),
+            Self::Several(databases) => write!(
+                f,
+                "the changes of several databases are stored here, so one must be named: {}",
+                databases.join(", ")
+            ),
+            Self::TooLate {
+                covered_lsn,
+                covered_at: Some(at),
+            } => write!(
+                f,
+                "the trail does not reach this instant yet: it covers {covered_lsn}, {}",
+                text(at)
+            ),
+            Self::TooLate { covered_lsn, .. } => write!(
+                f,
+                "the trail does not reach this instant yet: it covers {covered_lsn}"
+            ),
+            Self::TooEarly { table, since } => write!(
+                f,
+                "the trail of {table} covers no instant before {}",
+                text(since)
+            ),
+            Self::Incomplete { table } => write!(
+                f,
+                "the trail does not tell all rows of {table}: it is not tracked, or had rows when that began and no snapshot of them was taken"
+            ),
+            Self::NoKey { table } => write!(
+                f,
+                "changes of {table} up to this instant tell no primary key, so its rows cannot be told apart"
+            ),
+            Self::UnknownTransaction(xid) => {
+                write!(f, "the trail has no change of the transaction {xid}")
+            }
+            Self::Write => f.write_str("nothing can be changed in the past: it takes queries alone"),
+            Self::Present { name, why } => {
+                write!(f, "{name} would show the present, not the past: {why}")
+            }
+            Self::Unreadable => f.write_str(
+                "the statement cannot be shown as of the past: its tables cannot be told",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TravelError {}
+
+#[cfg(any(feature = "sync", feature = "async"))]
+impl From<TravelError> for diesel::result::Error {
+    fn from(error: TravelError) -> Self {
+        Self::QueryBuilderError(Box::new(error))
+    }
+}

@@ -1,0 +1,179 @@
+//! What is known of the tables at an instant, and whether it covers it. Pure.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use super::error::TravelError;
+use super::fold::{From, Part, State, Target};
+use crate::sql::literal;
+use crate::{JsonObject, Lsn};
+
+/// The instant that was asked for, once it is known which state that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) state: State,
+    /// The time, if one was asked for.
+    pub(crate) time: Option<DateTime<Utc>>,
+}
+
+/// What the catalog and the trail say of a relation, or of a function.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Fact {
+    Relation(Relation),
+    /// One that may read tables.
+    Function(String),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Relation {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    /// Whether the bare name means it.
+    pub(crate) visible: bool,
+    /// `pg_class.relkind`.
+    kind: String,
+    keyed: bool,
+    /// The tables that hold its rows.
+    parts: Vec<Stored>,
+    generated: Option<Vec<(String, Option<String>)>>,
+}
+
+/// A table that holds rows, and what the trail has of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Stored {
+    schema: String,
+    name: String,
+    from_lsn: Option<i64>,
+    since_lsn: Option<i64>,
+    since: Option<DateTime<Utc>>,
+    truncated: Option<(i64, i64)>,
+    /// The last change that tells no key.
+    keyless: Option<i64>,
+    missing: Option<JsonObject>,
+}
+
+impl Stored {
+    /// The changes that make its rows at the moment.
+    fn part(&self, moment: &Moment, keyed: bool) -> Result<Part, TravelError> {
+        let table = || format!("{}.{}", self.schema, self.name);
+        let last = moment.state.last;
+        let noted = match (self.from_lsn, self.since_lsn, self.since) {
+            (Some(from), Some(since_lsn), Some(since)) => {
+                Some((Lsn::from_i64(from), Lsn::from_i64(since_lsn), since))
+            }
+            _ => None,
+        };
+        let from = match (self.truncated, noted) {
+            (Some((lsn, ordinal)), noted)
+                if noted.is_none_or(|(from, ..)| Lsn::from_i64(lsn) >= from) =>
+            {
+                From::Truncate(Lsn::from_i64(lsn), ordinal)
+            }
+            (_, Some((from, since_lsn, since))) => {
+                let covered = match moment.time {
+                    Some(time) => time >= since,
+                    None => last.as_u64() + 1 >= since_lsn.as_u64(),
+                };
+                if !covered {
+                    return Err(TravelError::TooEarly {
+                        table: table(),
+                        since,
+                    });
+                }
+                From::Commit(from)
+            }
+            (_, None) => return Err(TravelError::Incomplete { table: table() }),
+        };
+        let part = Part {
+            schema: self.schema.clone(),
+            name: self.name.clone(),
+            from,
+        };
+        if keyed && self.tells_no_key(std::slice::from_ref(&part)) {
+            return Err(TravelError::NoKey { table: table() });
+        }
+        Ok(part)
+    }
+}
+
+impl Stored {
+    /// Whether some of the changes that count tell no key.
+    fn tells_no_key(&self, parts: &[Part]) -> bool {
+        let part = parts
+            .iter()
+            .find(|part| part.schema == self.schema && part.name == self.name);
+        match (self.keyless, part.map(|part| part.from)) {
+            (Some(lsn), Some(From::Commit(begin) | From::Truncate(begin, _))) => {
+                Lsn::from_i64(lsn) >= begin
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Relation {
+    /// A query of its rows at the moment.
+    pub(crate) fn rows(&self, moment: &Moment) -> Result<String, TravelError> {
+        let why = match self.kind.as_str() {
+            "r" | "p" => None,
+            "v" => Some("it is a view; name its tables in its place"),
+            "m" => Some("it is a materialized view; name its tables in its place"),
+            _ => Some("its rows live elsewhere"),
+        };
+        if let Some(why) = why {
+            return Err(TravelError::Present {
+                name: format!("{}.{}", self.schema, self.name),
+                why,
+            });
+        }
+        let parts: Vec<Part> = self
+            .parts
+            .iter()
+            .map(|part| part.part(moment, self.keyed))
+            .collect::<Result<_, _>>()?;
+        let target = Target {
+            schema: &self.schema,
+            name: &self.name,
+            keyed: self.keyed,
+            parts: &parts,
+            missing: self.parts.iter().find_map(|part| part.missing.as_ref()),
+            generated: self.generated.as_deref().unwrap_or_default(),
+        };
+        Ok(target.rows(&moment.state))
+    }
+}
+
+/// A query of the images, as `image`, of the rows at the moment of the table `name`, which the trail knows
+/// as `stored`; with a `key`, of that record alone.
+pub(crate) fn images(
+    moment: &Moment,
+    name: &str,
+    stored: &[Stored],
+    key: Option<&str>,
+) -> Result<String, TravelError> {
+    if stored.is_empty() {
+        return Err(TravelError::Incomplete {
+            table: name.to_owned(),
+        });
+    }
+    let parts: Vec<Part> = stored
+        .iter()
+        .map(|stored| stored.part(moment, key.is_some()))
+        .collect::<Result<_, _>>()?;
+    let keyed = !stored.iter().any(|stored| stored.tells_no_key(&parts));
+    Ok(match key {
+        Some(key) => format!(
+            "SELECT after AS image FROM ({}) rows",
+            moment.state.record(&parts, &literal(key))
+        ),
+        None if keyed => format!(
+            "SELECT after AS image FROM ({}) rows ORDER BY length(primary_key), primary_key",
+            moment.state.keyed(&parts)
+        ),
+        None => format!(
+            "SELECT rows.row::jsonb AS image FROM ({}) rows, LATERAL pg_catalog.generate_series(1, rows.n)",
+            moment.state.keyless(&parts, "image::text")
+        ),
+    })
+}

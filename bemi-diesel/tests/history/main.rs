@@ -1,0 +1,13 @@
+//! Asking the trail of a real PostgreSQL.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "diesel's macros write items without"
+)]
+
+mod as_of;
+mod asynchronous;
+mod questions;
+mod support;
+mod truth;
