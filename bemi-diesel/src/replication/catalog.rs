@@ -1,21 +1,46 @@
 //! What the source's catalog says beyond the messages: primary keys and the structure of types.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{PgLsn, ToSql};
 
-use crate::Lsn;
 use crate::error::Error;
 use crate::pgoutput::Relation;
 use crate::postgres::Connection;
 use crate::sink::store;
 use crate::stitch::Description;
 use crate::value::{ColumnType, builtin};
+use crate::{Lsn, Xid};
 
 /// How deeply types may be nested (an array of a composite of a domain of …) before the rest is taken
 /// as text.
 const MAX_DEPTH: u32 = 32;
+
+/// How often and how long to wait for a commit to be seen.
+const UNSEEN_CHECKS: u32 = 200;
+const UNSEEN_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Waits until others see what the transaction `xid` did: its commit can be sent before. A commit that
+/// waits for synchronous standbys may wait for us, so there is an end to it.
+pub(super) async fn seen(source: &Connection, xid: Xid) -> Result<(), Error> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND granted \
+               AND mode = 'ExclusiveLock' AND transactionid = $1::text::xid)";
+    let number = xid.to_string();
+    let binds: [&(dyn ToSql + Sync); 1] = [&number];
+    for _ in 0..UNSEEN_CHECKS {
+        let query = source.client.query_one(sql, &binds);
+        let row = source
+            .answer("waiting for a transaction to be seen", query)
+            .await?;
+        if !row.get::<_, bool>(0) {
+            break;
+        }
+        tokio::time::sleep(UNSEEN_INTERVAL).await;
+    }
+    Ok(())
+}
 
 /// Describes `relation` as it is now.
 ///

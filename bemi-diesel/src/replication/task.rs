@@ -389,6 +389,9 @@ impl Stream {
     /// Tells the stitcher of a table. The server sends a table anew after it was altered, but not after
     /// one of its types was: a table with composites is looked at in each transaction.
     async fn describe(&mut self, relation: Relation) -> Result<(), Error> {
+        if let Some(xid) = self.stitcher.xid() {
+            catalog::seen(&self.source, xid).await?;
+        }
         let description = catalog::describe(&self.source, &relation).await?;
         self.composed.remove(&relation.id);
         if catalog::is_composed(&description) {

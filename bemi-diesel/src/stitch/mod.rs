@@ -152,6 +152,11 @@ impl Stitcher {
         self.open.is_none()
     }
 
+    /// The transaction that is open.
+    pub(crate) fn xid(&self) -> Option<Xid> {
+        self.open.as_ref().map(|open| open.begin.xid)
+    }
+
     /// Takes the next message, whose record stands at `position` in the log and which was read at
     /// `now`. A commit gives the transaction that it ends.
     ///
