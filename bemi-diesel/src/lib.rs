@@ -110,6 +110,10 @@ pub use change::{Change, Difference, Operation, ParseOperationError};
 pub use connection::BemiConnection;
 #[cfg(feature = "async")]
 pub use connection::{AsyncBemiConnection, AsyncTransactionBuilder};
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use connection::{
+    ContextCounters, ContextPolicy, Injection, MissingContext, MissingContextError, RefusedContext,
+};
 pub use context::{
     Context, MAX_CONTEXT_BYTES, MAX_MESSAGE_BYTES, PREFIX, REDACTED, RESERVED_MEMBER, Redaction,
     SQL_MEMBER,

@@ -23,6 +23,7 @@ use futures_util::future::BoxFuture;
 use self::run::ArrivingRows;
 pub use self::transaction_builder::AsyncTransactionBuilder;
 use super::plan::Enclosing;
+use super::policy::ContextPolicy;
 use super::row::VisibleRow;
 use super::session::Session;
 use super::transaction::Transaction;
@@ -92,6 +93,11 @@ impl AsyncBemiConnection {
     /// goes unnoticed, so end it where it was begun.
     pub fn inner_mut(&mut self) -> &mut AsyncPgConnection {
         &mut self.inner
+    }
+
+    /// Makes `policy` the one of this connection. See also [`ContextPolicy::install`].
+    pub fn set_policy(&mut self, policy: ContextPolicy) {
+        self.session().set_policy(policy);
     }
 
     /// Builds a transaction with more details, such as its isolation level. See

@@ -25,8 +25,8 @@ pub(super) const GUARD: &str = "SAVEPOINT _bemi;SELECT pg_catalog.pg_logical_emi
 /// Puts a transaction right in which [`GUARD`] failed.
 pub(super) const UNGUARD: &str = "ROLLBACK TO _bemi;RELEASE _bemi";
 
-/// The text of a statement under `"SQL"` is cut after this many bytes.
-pub(super) const MAX_TEXT_BYTES: usize = 1024;
+/// The text of a statement under `"SQL"` is cut after this many bytes, where nothing else is wanted.
+pub(super) const DEFAULT_SQL_BYTES: usize = 1024;
 
 /// When a standalone message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +62,17 @@ pub(super) fn literal(text: &str) -> String {
     }
 }
 
-/// `sql` as a member of a message: at most [`MAX_TEXT_BYTES`] of it, `…` for the rest.
-pub(super) fn text(sql: &str) -> Arc<str> {
-    if sql.len() <= MAX_TEXT_BYTES {
-        return sql_member(sql).into();
+/// `sql` as a member of a message: at most `bytes` of it, `…` for the rest. `None` if that is nothing.
+pub(super) fn text(sql: &str, bytes: usize) -> Option<Arc<str>> {
+    if bytes == 0 {
+        return None;
     }
-    let mut cut = sql[..sql.floor_char_boundary(MAX_TEXT_BYTES)].to_owned();
+    if sql.len() <= bytes {
+        return Some(sql_member(sql).into());
+    }
+    let mut cut = sql[..sql.floor_char_boundary(bytes)].to_owned();
     cut.push('…');
-    sql_member(&cut).into()
+    Some(sql_member(&cut).into())
 }
 
 #[cfg(test)]

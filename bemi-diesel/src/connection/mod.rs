@@ -20,9 +20,11 @@
 #[cfg(feature = "async")]
 mod asynchronous;
 mod count;
+mod counters;
 mod emit;
 mod facts;
 mod plan;
+mod policy;
 mod row;
 mod session;
 mod statement;
@@ -33,5 +35,7 @@ mod transaction;
 
 #[cfg(feature = "async")]
 pub use asynchronous::{AsyncBemiConnection, AsyncTransactionBuilder};
+pub use counters::ContextCounters;
+pub use policy::{ContextPolicy, Injection, MissingContext, MissingContextError, RefusedContext};
 #[cfg(feature = "sync")]
 pub use sync::BemiConnection;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::emit::{self, GUARD, UNGUARD, When};
 use super::facts::Facts;
+use super::policy::{ContextPolicy, Injection};
 use super::statement::{Control, Dml, Kind, Rows, Statement};
 use super::transaction::{Members, Transaction};
 use crate::context::{Lead, message};
@@ -81,9 +82,10 @@ pub(super) fn plan(
     transaction: &mut Transaction,
     members: Members,
     facts: &Facts,
+    policy: &ContextPolicy,
     request: Request,
 ) -> Plan {
-    if facts.denied {
+    if facts.denied || policy.passes(&statement.kind) {
         return Plan::Forward;
     }
     let text = statement.text.as_ref();
@@ -93,7 +95,8 @@ pub(super) fn plan(
                 return Plan::Forward;
             };
             let text = text.map(AsRef::as_ref);
-            if let Kind::Dml(dml) = kind
+            if policy.injection == Injection::Cheapest
+                && let Kind::Dml(dml) = kind
                 && let Some(tag) = tag(dml, &members, text, facts, request)
             {
                 return Plan::Tag(tag);
@@ -183,17 +186,18 @@ pub(super) fn plan_batch<'a>(
     transaction: &mut Transaction,
     members: Members,
     facts: &Facts,
+    policy: &ContextPolicy,
 ) -> BatchPlan<'a> {
     let mut plan = BatchPlan {
         before: None,
         sql: Cow::Borrowed(sql),
         rides: Rides::Nothing,
     };
-    if facts.denied {
+    if facts.denied || kinds.iter().all(|kind| policy.passes(kind)) {
         return plan;
     }
     let text = match kinds {
-        [_] => Some(emit::text(sql)),
+        [_] => emit::text(sql, policy.sql_bytes),
         _ => None,
     };
     let writes = kinds.iter().any(Kind::may_write);

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use diesel::pg::{Pg, PgQueryBuilder};
 use diesel::query_builder::{QueryBuilder, QueryFragment, QueryId};
-use diesel::result::Error;
+use diesel::result::{Error, QueryResult};
 
+use super::counters::{count_missing, count_refused};
 use super::facts::{Facts, Suspicion, is_denied, is_of_the_server};
 use super::plan::{BatchPlan, Plan, Request, plan, plan_batch};
+use super::policy::{ContextPolicy, MissingContext, MissingContextError, RefusedContext};
 use super::statement::{Control, Kind, Statement};
 use super::transaction::{Members, Transaction};
 use crate::scope::SharedContext;
@@ -26,9 +28,9 @@ const MAX_REMEMBERED_BYTES: usize = 4096;
 const COMES_AGAIN: u32 = 3;
 const MAX_PREPARED: usize = 128;
 
-#[derive(Default)]
 pub(super) struct Session {
     pub(super) transaction: Transaction,
+    policy: Arc<ContextPolicy>,
     facts: Facts,
     by_type: HashMap<TypeId, ByType>,
     by_text: HashMap<Box<str>, Remembered>,
@@ -82,11 +84,26 @@ pub(super) struct BatchStep<'a> {
 impl Session {
     /// A session that begins inside a transaction, or not.
     pub(super) fn new(in_transaction: bool) -> Self {
-        let mut session = Self::default();
+        let mut transaction = Transaction::default();
         if in_transaction {
-            session.transaction.apply(&Control::Begin);
+            transaction.apply(&Control::Begin);
         }
-        session
+        Self {
+            transaction,
+            policy: ContextPolicy::installed(),
+            facts: Facts::default(),
+            by_type: HashMap::new(),
+            by_text: HashMap::new(),
+            prepares: false,
+            prepared: 0,
+        }
+    }
+
+    pub(super) fn set_policy(&mut self, policy: ContextPolicy) {
+        // What is remembered holds the texts that are sent.
+        self.by_type.clear();
+        self.by_text.clear();
+        self.policy = Arc::new(policy);
     }
 
     /// Classifies `query`: a look-up, but for the first of its kind.
@@ -120,7 +137,7 @@ impl Session {
         }
         let sql = sql.finish();
         if let Some(id) = id {
-            let known = Statement::new(&sql).map(Arc::new);
+            let known = Statement::new(&sql, self.policy.sql_bytes).map(Arc::new);
             self.by_type.insert(id, ByType::One(known.clone()));
             return known.into();
         }
@@ -144,7 +161,7 @@ impl Session {
                 prepare: remembered.prepared.then_some(sql),
             };
         }
-        let known = Statement::new(&sql).map(Arc::new);
+        let known = Statement::new(&sql, self.policy.sql_bytes).map(Arc::new);
         if sql.len() <= MAX_REMEMBERED_BYTES {
             if self.by_text.len() >= MAX_REMEMBERED {
                 self.by_text.retain(|_, remembered| remembered.prepared);
@@ -160,11 +177,49 @@ impl Session {
     }
 
     /// Decides how `statement` is sent.
-    pub(super) fn plan(&mut self, statement: &Known, members: Members, request: Request) -> Plan {
-        let facts = &self.facts;
-        statement.as_deref().map_or(Plan::Forward, |statement| {
-            plan(statement, &mut self.transaction, members, facts, request)
-        })
+    pub(super) fn plan(
+        &mut self,
+        statement: &Known,
+        members: Members,
+        request: Request,
+    ) -> QueryResult<Plan> {
+        let Some(statement) = statement.as_deref() else {
+            return Ok(Plan::Forward);
+        };
+        self.check(&statement.kind, &members)?;
+        let (facts, policy) = (&self.facts, &self.policy);
+        let transaction = &mut self.transaction;
+        Ok(plan(
+            statement,
+            transaction,
+            members,
+            facts,
+            policy,
+            request,
+        ))
+    }
+
+    /// What the policy says to a statement of this kind in this context.
+    fn check(&self, kind: &Kind, members: &Members) -> QueryResult<()> {
+        if !kind.writes() || self.policy.passes(kind) {
+            return Ok(());
+        }
+        if members.is_some() {
+            if self.facts.denied {
+                count_refused();
+            }
+            return Ok(());
+        }
+        count_missing();
+        let missing = MissingContextError::new(kind);
+        match self.policy.missing {
+            MissingContext::Allow => Ok(()),
+            MissingContext::Warn => {
+                tracing::warn!(table = missing.table(), "a write has no context");
+                Ok(())
+            }
+            MissingContext::Error => Err(Error::QueryBuilderError(missing.into())),
+        }
     }
 
     /// Whether `statement` is one that may be tagged.
@@ -186,19 +241,23 @@ impl Session {
         sql: &'a str,
         kinds: Vec<Kind>,
         members: Members,
-    ) -> BatchStep<'a> {
+    ) -> QueryResult<BatchStep<'a>> {
+        for kind in &kinds {
+            self.check(kind, &members)?;
+        }
         let plan = plan_batch(
             sql,
             &kinds,
             &mut self.transaction,
             members.clone(),
             &self.facts,
+            &self.policy,
         );
-        BatchStep {
+        Ok(BatchStep {
             plan,
             kinds,
             members,
-        }
+        })
     }
 
     /// Takes in how a statement went.
@@ -247,6 +306,15 @@ impl Session {
         }
     }
 
+    /// Whether the message may be to blame for `error`, with which a tagged `statement` failed.
+    pub(super) fn suspicion(&self, error: &Error, statement: &Known) -> Option<Suspicion> {
+        let Kind::Dml(dml) = &statement.as_deref()?.kind else {
+            return None;
+        };
+        let suspicion = Suspicion::of(error, dml)?;
+        (suspicion != Suspicion::Denied || self.may_go_without()).then_some(suspicion)
+    }
+
     /// Takes in how `statement` went without the message.
     pub(super) fn confirm(&mut self, suspicion: Suspicion, statement: &Known, well: bool) {
         match (suspicion, statement.as_deref().map(|known| &known.kind)) {
@@ -261,26 +329,28 @@ impl Session {
     /// Whether a message of its own failed with `error` because the user may not write it. No more are
     /// sent then.
     pub(super) fn is_denied(&mut self, error: &Error) -> bool {
-        let denied = is_denied(error);
+        let denied = self.may_go_without() && is_denied(error);
         if denied {
             self.denied();
         }
         denied
     }
 
+    /// Whether a message of its own failed with `error`, and nothing may be written without.
+    pub(super) fn insists(&self, error: &Error) -> bool {
+        !self.may_go_without() && is_denied(error)
+    }
+
+    fn may_go_without(&self) -> bool {
+        self.policy.refused == RefusedContext::Allow
+    }
+
     fn denied(&mut self) {
+        count_refused();
         if !self.facts.denied {
             warn_denied();
         }
         self.facts.denied = true;
-    }
-}
-
-/// Whether the message may be to blame for `error`, with which a tagged `statement` failed.
-pub(super) fn suspicion(error: &Error, statement: &Known) -> Option<Suspicion> {
-    match statement.as_deref().map(|statement| &statement.kind) {
-        Some(Kind::Dml(dml)) => Suspicion::of(error, dml),
-        _ => None,
     }
 }
 

@@ -26,8 +26,9 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    /// Classifies a text that is sent as one statement. `None`: it changes no row.
-    pub(super) fn new(sql: &str) -> Option<Self> {
+    /// Classifies a text that is sent as one statement, of which `bytes` go into a message. `None`: it
+    /// changes no row.
+    pub(super) fn new(sql: &str, bytes: usize) -> Option<Self> {
         let mut kinds = kinds(sql);
         let kind = match (kinds.pop(), kinds.is_empty()) {
             (Some(kind), true) => kind,
@@ -35,7 +36,7 @@ impl Statement {
         };
         (kind != Kind::Read).then(|| Self {
             kind,
-            text: Some(emit::text(sql)),
+            text: emit::text(sql, bytes),
             #[cfg(feature = "async")]
             sql: sql.into(),
         })
@@ -70,6 +71,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Whether rows are changed, if there are any.
+    pub(super) fn writes(&self) -> bool {
+        matches!(self, Self::Dml(_) | Self::Write)
+    }
+
     /// Whether rows may be changed.
     pub(super) fn may_write(&self) -> bool {
         matches!(self, Self::Dml(_) | Self::Write | Self::Unknown)

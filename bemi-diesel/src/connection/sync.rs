@@ -22,7 +22,8 @@ use diesel::sql_types::TypeMetadata;
 use super::count::{binds_freely, changed};
 use super::emit::UNGUARD;
 use super::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
-use super::session::{Classified, Known, Session, ambient, suspicion};
+use super::policy::ContextPolicy;
+use super::session::{Classified, Known, Session, ambient};
 use super::statement;
 use super::tagged::{Counted, Tagged};
 use super::transaction::Transaction;
@@ -53,7 +54,10 @@ use crate::history::{Past, Travel};
 ///
 /// A statement that may not run in a transaction (`CALL`, `DO`, DDL, a `SELECT` of a function) is sent
 /// as it is outside of one, and its rows have no context; so are such writes in the
-/// [row-by-row](diesel::pg::PgRowByRowLoadingMode) mode. In a transaction they have it.
+/// [row-by-row](diesel::pg::PgRowByRowLoadingMode) mode. In a transaction they have it, so running it in one
+/// is how to say that it writes.
+///
+/// What is to happen without a context, or without the right to write it, says a [`ContextPolicy`].
 ///
 /// [rule]: https://www.postgresql.org/docs/current/rules-update.html
 ///
@@ -102,6 +106,11 @@ impl BemiConnection {
         &mut self.inner
     }
 
+    /// Makes `policy` the one of this connection. See also [`ContextPolicy::install`].
+    pub fn set_policy(&mut self, policy: ContextPolicy) {
+        self.session.set_policy(policy);
+    }
+
     /// Builds a transaction with more details, such as its isolation level. See
     /// [`PgConnection::build_transaction`].
     pub fn build_transaction(&mut self) -> TransactionBuilder<'_, Self> {
@@ -114,14 +123,19 @@ impl BemiConnection {
     }
 
     /// Classifies `query` and decides how it is sent.
-    fn plan<T>(&mut self, query: &T, wanted: Wanted, enclosing: Enclosing) -> (Plan, Classified)
+    fn plan<T>(
+        &mut self,
+        query: &T,
+        wanted: Wanted,
+        enclosing: Enclosing,
+    ) -> QueryResult<(Plan, Classified)>
     where
         T: QueryFragment<Pg> + QueryId,
     {
         self.recover();
         let mut classified = self.session.statement(query);
         if classified.statement.is_none() {
-            return (Plan::Forward, classified);
+            return Ok((Plan::Forward, classified));
         }
         let members = ambient();
         if members.is_none() {
@@ -139,8 +153,8 @@ impl BemiConnection {
             enclosing,
             bound,
         };
-        let plan = self.session.plan(&classified.statement, members, request);
-        (plan, classified)
+        let plan = self.session.plan(&classified.statement, members, request)?;
+        Ok((plan, classified))
     }
 
     /// The parameters that are bound to `query`.
@@ -169,6 +183,9 @@ impl BemiConnection {
             // The message is at fault, or the connection is gone; the statement decides.
             self.session.is_denied(&error);
             self.recover();
+            if self.session.insists(&error) {
+                return Err(error.into());
+            }
             return run(&mut self.inner);
         }
         let result = run(&mut self.inner);
@@ -190,7 +207,7 @@ impl BemiConnection {
         statement: &Known,
         run: impl FnOnce(&mut PgConnection) -> QueryResult<R>,
     ) -> QueryResult<R> {
-        let Some(suspicion) = suspicion(&error, statement) else {
+        let Some(suspicion) = self.session.suspicion(&error, statement) else {
             return Err(error);
         };
         let result = run(&mut self.inner);
@@ -235,7 +252,7 @@ impl SimpleConnection for BemiConnection {
         }
         self.recover();
         let kinds = statement::kinds(query);
-        let step = self.session.batch(query, kinds, ambient());
+        let step = self.session.batch(query, kinds, ambient())?;
         let mut result = match &step.plan.before {
             Some(before) => self.precede(before),
             None => Ok(()),
@@ -280,7 +297,7 @@ impl Connection for BemiConnection {
             self.session.finish(&None, result.as_ref().err());
             return result;
         }
-        let (plan, classified) = self.plan(source, Wanted::Count, Enclosing::Possible);
+        let (plan, classified) = self.plan(source, Wanted::Count, Enclosing::Possible)?;
         let statement = classified.statement;
         // If it fails, it fails again where the query is sent.
         let prepared = classified

@@ -12,6 +12,8 @@ mod database;
 mod fallback;
 mod panics;
 mod pgbouncer;
+mod policy;
+mod pools;
 mod refused;
 mod traits;
 mod transactions;

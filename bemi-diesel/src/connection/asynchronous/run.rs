@@ -23,7 +23,7 @@ use crate::connection::count::changed;
 use crate::connection::emit::UNGUARD;
 use crate::connection::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
 use crate::connection::row::{Hidden, VisibleRow};
-use crate::connection::session::{Known, Session, ambient, suspicion};
+use crate::connection::session::{Known, Session, ambient};
 use crate::connection::statement;
 use crate::connection::tagged::{Counted, Tagged};
 use crate::connection::transaction::Transaction;
@@ -68,7 +68,10 @@ impl AsyncBemiConnection {
                 Err(error) => ready(Err(error)).boxed(),
             };
         }
-        let (mut step, tag) = self.step(&query, Wanted::Count, enclosing);
+        let (mut step, tag) = match self.step(&query, Wanted::Count, enclosing) {
+            Ok(planned) => planned,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
         let mut inner = &self.inner;
         let prepared = step.as_mut().and_then(|step| step.prepared.take());
         let sent = match (tag, prepared) {
@@ -84,7 +87,7 @@ impl AsyncBemiConnection {
             let again = step.again.take();
             let mut result = self.run(&step, sent).await;
             if let (Err(error), Some(again)) = (&result, again)
-                && let Some(suspicion) = suspicion(error, &step.statement)
+                && let Some(suspicion) = { self.session().suspicion(error, &step.statement) }
             {
                 let mut inner = &self.inner;
                 result = inner.execute_returning_count(again.query(false)).await;
@@ -118,7 +121,10 @@ impl AsyncBemiConnection {
             }
             .boxed();
         }
-        let (step, tag) = self.step(&query, Wanted::Rows, enclosing);
+        let (step, tag) = match self.step(&query, Wanted::Rows, enclosing) {
+            Ok(planned) => planned,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
         let mut inner = &self.inner;
         let (sent, hidden) = match tag {
             None => (
@@ -149,7 +155,9 @@ impl AsyncBemiConnection {
                     (Err(error), _) | (Ok(_), Some(Err(error))) => Some(error),
                     _ => None,
                 };
-                if let Some(suspicion) = error.and_then(|error| suspicion(error, &step.statement)) {
+                let suspicion =
+                    error.and_then(|error| self.session().suspicion(error, &step.statement));
+                if let Some(suspicion) = suspicion {
                     let mut inner = &self.inner;
                     result = AsyncConnectionCore::load(&mut inner, again.query(false))
                         .await
@@ -197,7 +205,7 @@ impl AsyncBemiConnection {
         query: &T,
         wanted: Wanted,
         enclosing: Enclosing,
-    ) -> (Option<Step>, Option<Tag>)
+    ) -> QueryResult<(Option<Step>, Option<Tag>)>
     where
         T: QueryFragment<Pg> + QueryId,
     {
@@ -206,7 +214,7 @@ impl AsyncBemiConnection {
         let classified = session.statement(query);
         let statement = classified.statement;
         if statement.is_none() && session.transaction == Transaction::Autocommit {
-            return (None, None);
+            return Ok((None, None));
         }
         if abandoned {
             // What is planned runs after the rollback.
@@ -228,7 +236,7 @@ impl AsyncBemiConnection {
         if abandoned {
             session.transaction = Transaction::Enclosed;
         }
-        let (around, tag) = match plan {
+        let (around, tag) = match plan? {
             Plan::Forward => (Around::Nothing, None),
             Plan::Tag(tag) => (Around::Nothing, Some(tag)),
             Plan::Precede(message) => (Around::Precede(message), None),
@@ -241,7 +249,7 @@ impl AsyncBemiConnection {
             prepared,
             again: again.filter(|_| tag.is_some()),
         };
-        (Some(step), tag)
+        Ok((Some(step), tag))
     }
 
     async fn run<R>(&self, step: &Step, sent: BoxFuture<'_, QueryResult<R>>) -> QueryResult<R> {
@@ -277,6 +285,9 @@ impl AsyncBemiConnection {
             // The message is at fault, or the connection is gone; the statement decides.
             self.session().is_denied(&error);
             self.recover().await;
+            if self.session().insists(&error) {
+                return Err(error);
+            }
             return sent.await;
         }
         let result = sent.await;
@@ -300,7 +311,7 @@ impl AsyncBemiConnection {
             self.recover().await;
         }
         let kinds = statement::kinds(query);
-        let step = self.session().batch(query, kinds, ambient());
+        let step = self.session().batch(query, kinds, ambient())?;
         let before = match &step.plan.before {
             Some(before) => self.precede(before).await,
             None => Ok(()),

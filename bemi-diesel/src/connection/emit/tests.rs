@@ -13,7 +13,11 @@ fn literals_are_safe_under_either_setting() {
 #[test]
 fn a_message_of_its_own() {
     assert_eq!(
-        select(Some(r#""a":1"#), Some(&text("DELETE")), When::Wrote),
+        select(
+            Some(r#""a":1"#),
+            text("DELETE", 100).as_deref(),
+            When::Wrote
+        ),
         r#"SELECT pg_catalog.pg_logical_emit_message(true,'_bemi','{"SQL":"DELETE","a":1}') WHERE pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL"#
     );
     assert_eq!(
@@ -24,11 +28,18 @@ fn a_message_of_its_own() {
 
 #[test]
 fn text_is_cut_between_characters() {
-    let fits = "x".repeat(MAX_TEXT_BYTES);
-    assert_eq!(&*text(&fits), format!(r#""SQL":"{fits}""#));
-    let sql = format!("{}é", "x".repeat(MAX_TEXT_BYTES - 1));
+    let fits = "x".repeat(DEFAULT_SQL_BYTES);
     assert_eq!(
-        &*text(&sql),
-        format!(r#""SQL":"{}\u2026""#, "x".repeat(MAX_TEXT_BYTES - 1))
+        text(&fits, DEFAULT_SQL_BYTES).as_deref(),
+        Some(&*format!(r#""SQL":"{fits}""#))
     );
+    let sql = format!("{}é", "x".repeat(DEFAULT_SQL_BYTES - 1));
+    assert_eq!(
+        text(&sql, DEFAULT_SQL_BYTES).as_deref(),
+        Some(&*format!(
+            r#""SQL":"{}\u2026""#,
+            "x".repeat(DEFAULT_SQL_BYTES - 1)
+        ))
+    );
+    assert_eq!(text(&sql, 0), None);
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::connection::emit::DEFAULT_SQL_BYTES;
 use crate::connection::statement::kinds;
 
 const A: &str = "\"a\":1";
@@ -37,12 +38,13 @@ fn written() -> Transaction {
 }
 
 fn planned(sql: &str, transaction: &mut Transaction) -> Plan {
-    let statement = Statement::new(sql).expect("more than a read");
+    let statement = Statement::new(sql, DEFAULT_SQL_BYTES).expect("more than a read");
     plan(
         &statement,
         transaction,
         Some(A.into()),
         &facts(),
+        &ContextPolicy::new(),
         request(Wanted::Count, Enclosing::Possible),
     )
 }
@@ -50,7 +52,11 @@ fn planned(sql: &str, transaction: &mut Transaction) -> Plan {
 fn enclosed(sql: &str) -> Plan {
     Plan::Enclose(format!(
         "BEGIN;{}",
-        emit::select(Some(A), Some(&emit::text(sql)), When::Always)
+        emit::select(
+            Some(A),
+            emit::text(sql, DEFAULT_SQL_BYTES).as_deref(),
+            When::Always
+        )
     ))
 }
 
@@ -62,7 +68,7 @@ fn autocommit() {
             Form::Column | Form::Returning => Lead::Row,
         };
         Plan::Tag(Tag {
-            message: message(A, Some(&emit::text(sql)), lead),
+            message: message(A, emit::text(sql, DEFAULT_SQL_BYTES).as_deref(), lead),
             parameter,
             form,
             one: sql.starts_with("INSERT"),
@@ -107,7 +113,8 @@ fn the_last_parameter_is_left_to_the_statement() {
 
 #[test]
 fn the_tag_has_its_own_parameter_where_more_are_bound_than_used() {
-    let statement = Statement::new("DELETE FROM t WHERE a = $1").expect("more than a read");
+    let statement =
+        Statement::new("DELETE FROM t WHERE a = $1", DEFAULT_SQL_BYTES).expect("more than a read");
     let request = Request {
         bound: 3,
         ..request(Wanted::Count, Enclosing::Possible)
@@ -117,6 +124,7 @@ fn the_tag_has_its_own_parameter_where_more_are_bound_than_used() {
         &mut Transaction::Autocommit,
         Some(A.into()),
         &facts(),
+        &ContextPolicy::new(),
         request,
     );
     assert!(matches!(plan, Plan::Tag(Tag { parameter: 4, .. })));
@@ -129,7 +137,7 @@ fn nothing_outside_a_scope_or_without_the_right() {
         ..Facts::default()
     };
     for sql in ["DELETE FROM t", "TRUNCATE t"] {
-        let statement = Statement::new(sql).expect("more than a read");
+        let statement = Statement::new(sql, DEFAULT_SQL_BYTES).expect("more than a read");
         for transaction in [Transaction::Autocommit, open()] {
             for (members, facts) in [(None, facts()), (Some(A.into()), denied.clone())] {
                 let mut transaction = transaction.clone();
@@ -139,6 +147,7 @@ fn nothing_outside_a_scope_or_without_the_right() {
                         &mut transaction,
                         members,
                         &facts,
+                        &ContextPolicy::new(),
                         request(Wanted::Count, Enclosing::Possible)
                     ),
                     Plan::Forward
@@ -152,12 +161,13 @@ fn nothing_outside_a_scope_or_without_the_right() {
 #[test]
 fn where_nothing_can_be_put_around_a_statement() {
     let planned = |sql: &str, wanted| {
-        let statement = Statement::new(sql).expect("more than a read");
+        let statement = Statement::new(sql, DEFAULT_SQL_BYTES).expect("more than a read");
         plan(
             &statement,
             &mut Transaction::Autocommit,
             Some(A.into()),
             &facts(),
+            &ContextPolicy::new(),
             request(wanted, Enclosing::Impossible),
         )
     };
@@ -182,7 +192,7 @@ fn in_a_transaction_the_message_rides_on_its_end() {
         assert_eq!(planned(sql, &mut transaction), Plan::Forward);
         let ride = Plan::Precede(guarded(&emit::select(
             Some(A),
-            Some(&emit::text(sql)),
+            emit::text(sql, DEFAULT_SQL_BYTES).as_deref(),
             When::Wrote,
         )));
         for end in ["COMMIT", "COMMIT AND CHAIN", "PREPARE TRANSACTION 'x'"] {
@@ -196,7 +206,14 @@ fn in_a_transaction_the_message_rides_on_its_end() {
 }
 
 fn batch<'a>(sql: &'a str, transaction: &mut Transaction) -> BatchPlan<'a> {
-    plan_batch(sql, &kinds(sql), transaction, Some(A.into()), &facts())
+    plan_batch(
+        sql,
+        &kinds(sql),
+        transaction,
+        Some(A.into()),
+        &facts(),
+        &ContextPolicy::new(),
+    )
 }
 
 /// As it is.
@@ -215,7 +232,7 @@ fn batches_that_only_write_get_one_more_statement() {
         ("DELETE FROM t -- all", Some("DELETE FROM t -- all")),
         ("DELETE FROM t; SELECT 1; TRUNCATE s;", None),
     ] {
-        let text = text.map(emit::text);
+        let text = text.and_then(|text| emit::text(text, DEFAULT_SQL_BYTES));
         let message = emit::select(Some(A), text.as_deref(), When::Wrote);
         assert_eq!(
             batch(sql, &mut Transaction::Autocommit),
@@ -243,7 +260,11 @@ fn batches_in_a_transaction() {
     let mut transaction = open();
     let sql = "DELETE FROM t";
     assert_eq!(batch(sql, &mut transaction), untouched(sql));
-    let message = guarded(&emit::select(Some(A), Some(&emit::text(sql)), When::Wrote));
+    let message = guarded(&emit::select(
+        Some(A),
+        emit::text(sql, DEFAULT_SQL_BYTES).as_deref(),
+        When::Wrote,
+    ));
     assert_eq!(
         batch("COMMIT", &mut transaction),
         BatchPlan {

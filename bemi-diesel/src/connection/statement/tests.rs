@@ -1,7 +1,8 @@
 use super::*;
+use crate::connection::emit::DEFAULT_SQL_BYTES;
 
 fn kind_of(sql: &str) -> Kind {
-    Statement::new(sql).map_or(Kind::Read, |statement| statement.kind)
+    Statement::new(sql, DEFAULT_SQL_BYTES).map_or(Kind::Read, |statement| statement.kind)
 }
 
 fn dml(target: &str, returning: bool, parameters: u32) -> Kind {
@@ -129,7 +130,7 @@ fn reads() {
         "COPY t TO STDOUT",
         "LISTEN x",
     ] {
-        assert_eq!(Statement::new(sql), None, "{sql}");
+        assert_eq!(Statement::new(sql, DEFAULT_SQL_BYTES), None, "{sql}");
     }
 }
 

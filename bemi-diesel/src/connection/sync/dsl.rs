@@ -46,7 +46,7 @@ where
             enclosing: Enclosing::Possible,
             bound: 0,
         };
-        let result = match connection.session.plan(&statement, ambient(), request) {
+        let result = match connection.session.plan(&statement, ambient(), request)? {
             Plan::Enclose(begin) => connection.enclosed(&begin, |inner| self.execute(inner)),
             Plan::Precede(message) => match connection.precede(&message) {
                 Ok(()) => self.execute(&mut connection.inner),

@@ -64,7 +64,7 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
             self.session.finish(&None, result.as_ref().err());
             return result;
         }
-        let (plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Possible);
+        let (plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Possible)?;
         let statement = classified.statement;
         let result = match plan {
             Plan::Forward => whole(&mut self.inner, source),
@@ -144,7 +144,7 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
                 session,
             });
         }
-        let (mut plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Impossible);
+        let (mut plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Impossible)?;
         let statement = classified.statement;
         if let Plan::Precede(message) = plan {
             self.precede(&message)
