@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
 
 /// Passes connections on to a server.
@@ -20,7 +20,8 @@ struct Network {
 
 #[derive(Default)]
 struct State {
-    open: Vec<TcpStream>,
+    /// Whoever passes bytes on owns them: with the last of those they are closed, also for the server.
+    open: Vec<Weak<TcpStream>>,
     /// How many connections there were.
     made: usize,
     /// What the server sends on these connections is held back, but acknowledged.
@@ -85,7 +86,7 @@ impl Proxy {
 
 impl State {
     fn cut(&mut self) {
-        for stream in self.open.drain(..) {
+        for stream in self.open.drain(..).filter_map(|stream| stream.upgrade()) {
             // It may be closed already.
             let _closed = stream.shutdown(Shutdown::Both);
         }
@@ -108,18 +109,18 @@ impl Network {
         if state.down {
             return;
         }
-        let copies = [&client, &client, &server, &server].map(|stream| stream.try_clone().unwrap());
-        let [client_out, client_kept, server_out, server_kept] = copies;
-        state.open.extend([client_kept, server_kept]);
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        state.open.retain(|stream| stream.strong_count() > 0);
+        state.open.extend([&client, &server].map(Arc::downgrade));
         let number = state.made;
         state.made += 1;
-        let up = Arc::clone(self);
-        thread::spawn(move || up.pass(client, server_out, None));
+        let (up, from, to) = (Arc::clone(self), Arc::clone(&client), Arc::clone(&server));
+        thread::spawn(move || up.pass(&from, &to, None));
         let down = Arc::clone(self);
-        thread::spawn(move || down.pass(server, client_out, Some(number)));
+        thread::spawn(move || down.pass(&server, &client, Some(number)));
     }
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream, server: Option<usize>) {
+    fn pass(&self, mut from: &TcpStream, mut to: &TcpStream, server: Option<usize>) {
         let mut buffer = [0; 16 << 10];
         while let Ok(bytes @ 1..) = from.read(&mut buffer) {
             if server.is_some_and(|number| !self.admits(number, bytes)) {
