@@ -341,7 +341,8 @@ impl Error {
             K::RowCondition { .. } => (
                 Retry::Never,
                 Some(
-                    "a row condition is an SQL expression of the table's columns, constants and immutable built-in                      functions, from PostgreSQL 15 on: see WHERE in the manual's page on CREATE PUBLICATION"
+                    "a row condition is an SQL expression of the table's columns, constants and immutable \
+                     built-in functions, from PostgreSQL 15 on: see WHERE in the manual's page on CREATE PUBLICATION"
                         .into(),
                 ),
             ),

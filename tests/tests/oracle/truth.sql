@@ -13,6 +13,8 @@ CREATE UNLOGGED TABLE truth.row (
     key text,
     before jsonb NOT NULL,
     after jsonb NOT NULL,
+    -- What an update left, with `json` as it was written: how much of it is stored apart goes by that.
+    written json,
     -- Whether the row stayed as it was, to the last character.
     same boolean NOT NULL,
     -- The context that was set before it; the first one of the transaction counts where there is none.

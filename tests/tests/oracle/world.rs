@@ -322,11 +322,11 @@ impl<'a> World<'a> {
                      row.after := {}; row.key := {};
                  END IF;
                  IF TG_OP = 'UPDATE' THEN
-                     row.same := OLD::text = NEW::text;
+                     row.same := OLD::text = NEW::text; row.written := row_to_json(NEW);
                  END IF;
-                 INSERT INTO truth.row (schema, \"table\", identity, operation, old_key, key, before, after, same, context)
+                 INSERT INTO truth.row (schema, \"table\", identity, operation, old_key, key, before, after, written, same, context)
                  SELECT TG_TABLE_SCHEMA, TG_TABLE_NAME, relreplident, TG_OP, row.old_key, row.key, row.before, row.after,
-                        row.same, nullif(current_setting('truth.context', true), '')::jsonb
+                        row.written, row.same, nullif(current_setting('truth.context', true), '')::jsonb
                  FROM pg_class WHERE oid = TG_RELID;
                  RETURN NULL;
              END $truth$",
