@@ -377,7 +377,10 @@ fn classify(error: PgWireError, endpoint: String, slot: &str, phase: Phase) -> E
         sqlstate if sqlstate.starts_with("28") || sqlstate.starts_with("3D") => {
             ErrorKind::Refused { endpoint, reason }
         }
-        sqlstate if sqlstate.starts_with("57") || sqlstate.starts_with("53") => {
+        // 0A000: until PostgreSQL 16 a server in recovery decodes nothing, and it may be promoted.
+        sqlstate
+            if sqlstate.starts_with("57") || sqlstate.starts_with("53") || sqlstate == "0A000" =>
+        {
             return match phase {
                 Phase::Starting => {
                     Error::with_source(ErrorKind::Connect { endpoint }, reason.to_string())
