@@ -174,6 +174,29 @@ async fn values_are_what_to_jsonb_gives() {
 }
 
 #[tokio::test]
+async fn a_type_of_which_nothing_is_known_keeps_its_text() {
+    let trail = Trail::start(
+        "CREATE TYPE odd; \
+         CREATE FUNCTION odd_in(cstring) RETURNS odd LANGUAGE internal IMMUTABLE STRICT AS 'textin'; \
+         CREATE FUNCTION odd_out(odd) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout'; \
+         CREATE FUNCTION odd_receive(internal) RETURNS odd LANGUAGE internal IMMUTABLE STRICT AS 'textrecv'; \
+         CREATE TYPE odd (INPUT = odd_in, OUTPUT = odd_out, RECEIVE = odd_receive, LIKE = text); \
+         CREATE DOMAIN odder AS odd; CREATE TYPE pair AS (one odd, two odder[]); \
+         CREATE TABLE t (id int PRIMARY KEY, o odd, ds odder, os odd[], p pair)",
+    )
+    .await;
+    trail
+        .sql("INSERT INTO t VALUES (1, '{\"a\": 1.10}', '007', '{NULL,\"a,b\",true}', ROW('null', '{\"\"}')), (2, NULL, NULL, NULL, NULL)")
+        .await;
+    trail.caught_up().await;
+    let sql = "SELECT bool_and(after = to_jsonb(t) AND to_jsonb(jsonb_populate_record(NULL::t, after)) = to_jsonb(t)), \
+                      min(after::text) FILTER (WHERE t.id = 1) FROM changes JOIN t ON t.id::text = primary_key";
+    let row = trail.client.query_one(sql, &[]).await.unwrap();
+    let text = r#"{"o": "{\"a\": 1.10}", "p": {"one": "null", "two": [""]}, "ds": "007", "id": 1, "os": [null, "a,b", "true"]}"#;
+    assert_eq!((row.get(0), row.get::<_, &str>(1)), (Some(true), text));
+}
+
+#[tokio::test]
 async fn bemis_own_tables_are_never_captured() {
     let trail = Trail::start(TODOS).await;
     let publication =
