@@ -206,6 +206,21 @@ impl Table {
         names.eq(self.key.iter().map(|(name, _)| name))
     }
 
+    /// The error for a table that is not as it was listed.
+    fn altered(&self) -> Error {
+        let name = self.full_name();
+        Error::configuration(format!(
+            "the table {name} has been altered meanwhile: run `bemi snapshot` again"
+        ))
+    }
+
+    /// Whether it is as `listed`.
+    fn is_still(&self, listed: &Self) -> bool {
+        self.relation == listed.relation
+            && self.condition == listed.condition
+            && self.key == listed.key
+    }
+
     /// By schema, name and identifier.
     fn id(&self) -> (&str, &str, u32) {
         let Relation {
@@ -239,7 +254,19 @@ pub(crate) async fn store_table(
     let mut sink =
         PostgresSink::open(&settings.destination, source, database, &settings.slot).await?;
     let mut reader = Reader::open(settings, server, table).await?;
-    reader.begin(last_key.as_ref()).await?;
+    reader
+        .begin(last_key.as_ref())
+        .await
+        .map_err(|error| match error.kind() {
+            // What was listed is not there any more.
+            ErrorKind::Server { error, .. }
+                if matches!(&*error.sqlstate, "42P01" | "42703" | "3F000") =>
+            {
+                table.altered()
+            }
+            _ => error,
+        })?;
+    reader.describe(settings).await?;
     let begun = *begun.get_or_insert(commit_lsn(reader.lsn));
     let (started, mut read) = (Instant::now(), 0_u64);
     let mut chunk = 100.min(rows_per_second.map_or(CHUNK_ROWS, |rate| rate.max(1) as usize));
@@ -291,10 +318,8 @@ impl<'a> Reader<'a> {
         let catalog = Connection::open(&settings.source).await?;
         let connection = Connection::open(&settings.source).await?;
         connection.batch(READING, OUTPUT).await?;
-        let description = catalog::describe(&catalog, &table.relation).await?;
         let database = server.database.as_str().into();
-        let mut stitcher = Stitcher::new(server.system_identifier, database, Rules::default());
-        stitcher.describe(table.relation.clone(), description);
+        let stitcher = Stitcher::new(server.system_identifier, database, Rules::default());
         Ok(Self {
             table,
             connection,
@@ -343,9 +368,22 @@ impl<'a> Reader<'a> {
         self.seen_at = row.get(1);
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT FROM pg_catalog.pg_class LIMIT 1";
         self.connection.batch(READING, begin).await?;
-        self.catalog.batch(READING, "COMMIT").await?;
+        // With a lock of its own, as a table that is rewritten looks empty to those who began before.
         let cursor = self.table.cursor(last_key);
-        self.connection.batch(READING, &cursor).await
+        self.connection.batch(READING, &cursor).await?;
+        self.catalog.batch(READING, "COMMIT").await
+    }
+
+    /// Describes the table, which cannot be altered any more, and must be what it was when it was listed.
+    async fn describe(&mut self, settings: &Settings) -> Result<(), Error> {
+        let now = Table::published(&self.catalog, &settings.publication, &[]).await?;
+        if !now.iter().any(|now| now.is_still(self.table)) {
+            return Err(self.table.altered());
+        }
+        let relation = &self.table.relation;
+        let description = catalog::describe(&self.catalog, relation).await?;
+        self.stitcher.describe(relation.clone(), description);
+        Ok(())
     }
 
     /// The next rows as changes, and the key of the last one.

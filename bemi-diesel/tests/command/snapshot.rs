@@ -394,3 +394,33 @@ fn a_long_writer_delays_the_snapshot_and_not_the_others() {
     let seen = "SELECT count(*) FROM changes WHERE operation = 'SNAPSHOT' AND after ->> 'title' IN ('long', 'short')";
     assert_eq!(shop.value::<i64>(seen), 21);
 }
+
+#[test]
+fn a_table_that_is_altered_meanwhile_is_left_to_the_next_snapshot() {
+    let shop = filled("VALUES ('old')");
+    let altered_to = |what: &str| {
+        let mut other = shop.client();
+        other
+            .batch_execute("BEGIN; UPDATE todos SET title = 'new'")
+            .unwrap();
+        let mut running = Capture::start(&mut shop.command(&["snapshot"]));
+        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'todos'::regclass AND mode = 'ShareLock' AND NOT granted)";
+        wait_until("the snapshot waits for the writer", || {
+            shop.value::<bool>(waiting)
+        });
+        other
+            .batch_execute(&format!("ALTER TABLE todos {what}; COMMIT"))
+            .unwrap();
+        let told =
+            "error: the table public.todos has been altered meanwhile: run `bemi snapshot` again";
+        assert_eq!(running.last_words(), (1, told.to_owned()));
+        assert_eq!(shop.value::<i64>("SELECT count(*) FROM changes"), 0);
+    };
+    altered_to("ADD COLUMN n int DEFAULT 7");
+    altered_to("DROP COLUMN title, ADD COLUMN title text");
+    altered_to("RENAME COLUMN n TO m");
+    let stored = json!([{"table": "public.todos", "rows": 1}]);
+    assert_eq!(rows(&shop, &[]), stored);
+    let whole: Value = shop.value("SELECT after FROM changes");
+    assert_eq!(whole, json!({"id": 1, "title": "new", "m": 7}));
+}
