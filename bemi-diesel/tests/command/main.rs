@@ -7,9 +7,12 @@
 )]
 
 mod access;
+mod as_of;
 mod bad_input;
 mod changes;
 mod ddl;
+mod diff;
+mod export;
 mod failpoints;
 mod follow;
 mod large;
@@ -28,3 +31,4 @@ mod shapes;
 mod storm;
 mod support;
 mod tables;
+mod terminal;
