@@ -23,10 +23,9 @@ diesel::table! {
     todos { id -> Integer, list_id -> Integer, title -> Text, done -> Bool }
 }
 
-#[derive(Queryable, Selectable, Tracked, Debug)]
+#[derive(Queryable, Selectable, Tracked)]
 struct Todo {
     id: i32,
-    list_id: i32,
     title: String,
     done: bool,
 }
@@ -98,7 +97,10 @@ fn ask(c: &mut BemiConnection) -> anyhow::Result<()> {
 
     println!("What was it like after each change?");
     for version in Todo::versions(1).load(c)? {
-        println!("  {:?}", version.row()?);
+        match version.row()? {
+            Some(todo) => println!("  {} (done: {})", todo.title, todo.done),
+            None => println!("  gone"),
+        }
     }
 
     println!("What did eve do?");
@@ -114,7 +116,7 @@ fn ask(c: &mut BemiConnection) -> anyhow::Result<()> {
 
     println!("What was to-do 2 like before that?");
     let todo = Todo::as_of(Instant::before(&hers[0])).record(2).first(c)?;
-    println!("  {todo:?}");
+    println!("  {} (done: {})", todo.title, todo.done);
 
     println!("What was there on the list?");
     let before =

@@ -19,15 +19,15 @@ const ANSWERS: &str = r#"What happened to to-do 1? All of it, up to now.
 Who completed it?
   ben
 What was it like after each change?
-  Some(Todo { id: 1, list_id: 1, title: "Sleep", done: false })
-  Some(Todo { id: 1, list_id: 1, title: "Sleep well", done: true })
-  None
+  Sleep (done: false)
+  Sleep well (done: true)
+  gone
 What did eve do?
   DELETE lists {"id": 1, "name": "Home"}
   DELETE todos {"id": 2, "done": false, "title": "Eat", "list_id": 1}
   DELETE todos {"id": 1, "done": true, "title": "Sleep well", "list_id": 1}
 What was to-do 2 like before that?
-  Todo { id: 2, list_id: 1, title: "Eat", done: false }
+  Eat (done: false)
 What was there on the list?
   ("Home", "Sleep well", true)
   ("Home", "Eat", false)
