@@ -13,6 +13,7 @@ use crate::{Change, Operation};
 #[must_use = "a question does nothing until it is loaded"]
 pub struct Versions<T> {
     key: Key,
+    database: Option<String>,
     model: PhantomData<fn() -> T>,
 }
 
@@ -43,12 +44,25 @@ impl<T: Tracked> Versions<T> {
     pub(super) fn new(key: Key) -> Self {
         Self {
             key,
+            database: None,
             model: PhantomData,
         }
     }
 
+    /// Of the database `name`, where several keep their changes in one place.
+    pub fn database(self, name: &str) -> Self {
+        Self {
+            database: Some(name.to_owned()),
+            ..self
+        }
+    }
+
     fn changes(&self) -> History {
-        history().of(&T::table()).life_of(self.key.clone())
+        let changes = history().of(&T::table()).life_of(self.key.clone());
+        match &self.database {
+            Some(name) => changes.database(name),
+            None => changes,
+        }
     }
 
     fn read(self, changes: Vec<Change>) -> Vec<Version<T>> {

@@ -78,6 +78,8 @@ fn a_record_has_its_history_its_versions_and_its_past() {
             Some(todo(1, "f", false)),
         ]
     );
+    let elsewhere = Todo::versions(1).database("elsewhere").load(connection);
+    assert_eq!(elsewhere, Ok(vec![]));
     // The changes are those of the record, and what emptied the table.
     let changes: Vec<Change> = todo(1, "", false)
         .history()
