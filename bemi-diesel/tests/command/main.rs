@@ -21,6 +21,7 @@ mod lost;
 mod names;
 mod network;
 mod own_tables;
+mod poison;
 mod proxy;
 mod revert;
 mod rules;
