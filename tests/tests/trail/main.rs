@@ -13,6 +13,7 @@ mod context;
 mod faults;
 mod hostile;
 mod images;
+mod observed;
 mod operations;
 mod requests;
 mod rows;
