@@ -94,6 +94,7 @@ impl CaptureHealth {
     }
 
     /// A route that gives it, to `GET` and `HEAD`.
+    #[must_use]
     pub fn route(self) -> Route {
         web::route()
             .guard(actix_web::guard::Any(actix_web::guard::Get()).or(actix_web::guard::Head()))

@@ -65,6 +65,9 @@ CREATE TABLE IF NOT EXISTS public._bemi_coverage (
     from_ordinal bigint NOT NULL DEFAULT 0,
     since_lsn bigint,
     since timestamptz,
+    baseline_lsn bigint,
+    baseline_key jsonb,
+    baseline_done boolean NOT NULL DEFAULT false,
     CONSTRAINT _bemi_coverage_pkey PRIMARY KEY (source, database, schema, "table")
 );
 COMMENT ON TABLE public._bemi_coverage IS 'bemi: since when the changes of a table tell all of its rows';
@@ -72,3 +75,24 @@ COMMENT ON COLUMN public._bemi_coverage.oid IS 'which table of that name, by its
 COMMENT ON COLUMN public._bemi_coverage.from_lsn IS 'changes that were committed before this do not count';
 COMMENT ON COLUMN public._bemi_coverage.from_ordinal IS 'of the commit at from_lsn, changes before this do not count';
 COMMENT ON COLUMN public._bemi_coverage.since_lsn IS 'from here on the changes tell all rows; without it, from a TRUNCATE on';
+COMMENT ON COLUMN public._bemi_coverage.baseline_lsn IS 'where the snapshot of its rows began';
+COMMENT ON COLUMN public._bemi_coverage.baseline_key IS 'the key of the last row that the snapshot has stored, column by column';
+COMMENT ON COLUMN public._bemi_coverage.baseline_done IS 'the snapshot has stored all rows';
+
+CREATE TABLE IF NOT EXISTS public._bemi_poison (
+    source bigint NOT NULL,
+    database text NOT NULL,
+    commit_lsn bigint NOT NULL,
+    ordinal bigint NOT NULL,
+    schema text NOT NULL,
+    "table" text NOT NULL,
+    operation text NOT NULL,
+    reason text NOT NULL,
+    change bytea NOT NULL,
+    late_context bytea,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT _bemi_poison_pkey PRIMARY KEY (source, commit_lsn, ordinal)
+);
+COMMENT ON TABLE public._bemi_poison IS 'bemi: changes that could not be stored; bemi replay-poison tries them again';
+COMMENT ON COLUMN public._bemi_poison.change IS 'the change whole, as JSON in UTF-8';
+COMMENT ON COLUMN public._bemi_poison.late_context IS 'its context, if that came after it, as JSON in UTF-8';

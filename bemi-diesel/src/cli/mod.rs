@@ -6,9 +6,11 @@ mod diff;
 mod export;
 mod filter;
 mod output;
+mod replay_poison;
 mod revert;
 mod run;
 mod setup;
+mod snapshot;
 mod status;
 mod teardown;
 
@@ -119,6 +121,16 @@ enum Command {
                             bemi setup --exclude 'sessions,public.*_cache' --destination-url postgres://audit@db2/audit"
     )]
     Setup(setup::SetupArgs),
+    /// Store the rows that were there before they were tracked, as changes with the operation SNAPSHOT.
+    ///
+    /// Each row is stored as it is at one position of the log, to which the table is locked against writers
+    /// for a moment, for which they wait 0.1 s at most; so the trail can be read from there as if the row
+    /// had just been made. Run it again after it was interrupted: a table goes on behind the last key that
+    /// is stored, one without primary key begins anew, and one that is done stays as it is.
+    #[command(
+        after_help = "Examples:\n  bemi snapshot\n  bemi snapshot --tables 'orders,sales.*' --rows-per-second 5000"
+    )]
+    Snapshot(snapshot::SnapshotArgs),
     /// Capture in the foreground until SIGTERM or Ctrl-C.
     ///
     /// Wants `bemi setup` to have been run. Reconnects by itself whenever a connection is lost; what
@@ -172,6 +184,22 @@ enum Command {
                             bemi revert --table todos --primary-key 7 --to yesterday --yes"
     )]
     Revert(Box<revert::RevertArgs>),
+    /// Store the changes that were put aside, now that their cause is gone.
+    ///
+    /// A change that the table `changes` refuses for what it holds (a value that PostgreSQL cannot take there, a
+    /// key that is too long for an index, a CHECK that somebody has added) does not stop the capture: it is put
+    /// aside whole, in the table `_bemi_poison`, and what was committed after it is stored. `bemi status` counts
+    /// such changes, and `as-of` refuses to answer for their tables.
+    ///
+    /// Remove the cause first: drop the CHECK or the index, or upgrade bemi. Each change then takes its own
+    /// place in the trail, once, however often this is run. Those that are still refused stay put aside; they
+    /// are listed with the place of their commit in the log and the reason, and the exit status is 1.
+    #[command(
+        name = "replay-poison",
+        after_help = "Examples:\n  bemi replay-poison --dry-run\n  bemi replay-poison\n  \
+                            bemi replay-poison --json | jq '.put_aside[].reason'"
+    )]
+    ReplayPoison(replay_poison::ReplayPoisonArgs),
     /// Remove everything that setup made, and say what stays.
     ///
     /// The event trigger, the slot, the publication and bemi's tables go, with every change stored so far. Replica
@@ -200,6 +228,7 @@ pub fn main() -> ExitCode {
         let settings = cli.connection.settings()?;
         match cli.command {
             Command::Setup(args) => setup::run(&settings, args, output).await,
+            Command::Snapshot(args) => snapshot::run(&settings, args, output).await,
             Command::Run(args) => run::run(settings, args, output).await,
             Command::Status => status::run(&settings, output).await,
             Command::Changes(args) => changes::run(&settings, args, output).await,
@@ -207,6 +236,7 @@ pub fn main() -> ExitCode {
             Command::AsOf(args) => as_of::run(&settings, args, output).await,
             Command::Export(args) => export::run(&settings, args).await,
             Command::Revert(args) => revert::run(&settings, *args, output).await,
+            Command::ReplayPoison(args) => replay_poison::run(&settings, args, output).await,
             Command::Teardown(args) => teardown::run(&settings, &args, output).await,
         }
     });

@@ -144,6 +144,7 @@ pub(crate) fn facts(moment: &Moment) -> String {
         last,
     } = &moment.state;
     let (database, last) = (literal(database), last.as_i64());
+    let aside = put_aside(*source, &database, last);
     let own = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
     let changes = format!(
         "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
@@ -181,6 +182,7 @@ pub(crate) fn facts(moment: &Moment) -> String {
                     'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
                                 AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
                                 ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
+                    'aside', {aside}, \
                     'missing', (SELECT json_object_agg(a.attname, (a.attmissingval::text::text[])[1]) FROM pg_catalog.pg_attribute a \
                                 WHERE a.attrelid = part.oid AND a.atthasmissing AND NOT a.attisdropped))) \
                 FROM (SELECT pc.oid, pn.nspname::text COLLATE \"default\" AS schema, pc.relname::text COLLATE \"default\" AS name \
@@ -208,6 +210,7 @@ pub(crate) fn stored(moment: &Moment, name: &str) -> String {
         last,
     } = &moment.state;
     let (database, name, last) = (literal(database), literal(name), last.as_i64());
+    let aside = put_aside(*source, &database, last);
     let changes = format!(
         "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
          AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn <= {last}"
@@ -219,7 +222,8 @@ pub(crate) fn stored(moment: &Moment, name: &str) -> String {
                           ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
             'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
                         AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
-                        ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1))::text AS fact \
+                        ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
+            'aside', {aside})::text AS fact \
          FROM (SELECT schema, \"table\" AS name FROM public._bemi_coverage \
                    WHERE source = {source} AND database = {database} \
                      AND (\"table\" = {name} OR schema || '.' || \"table\" = {name}) \
@@ -228,5 +232,14 @@ pub(crate) fn stored(moment: &Moment, name: &str) -> String {
                      AND (\"table\" = {name} OR schema || '.' || \"table\" = {name})) part \
          LEFT JOIN public._bemi_coverage cov ON cov.source = {source} AND cov.database = {database} \
              AND cov.schema = part.schema AND cov.\"table\" = part.name"
+    )
+}
+
+/// The last change of the table `part` that is put aside, up to the commit at `last`.
+fn put_aside(source: i64, database: &str, last: i64) -> String {
+    format!(
+        "(SELECT json_build_array(po.commit_lsn, po.ordinal) FROM public._bemi_poison po \
+         WHERE po.source = {source} AND po.database = {database} AND po.schema = part.schema AND po.\"table\" = part.name \
+         AND po.commit_lsn <= {last} AND po.operation <> 'DDL' ORDER BY po.commit_lsn DESC, po.ordinal DESC LIMIT 1)"
     )
 }

@@ -28,6 +28,13 @@ pub(super) fn log(slot: &str, lag: u64, retained: u64) {
     }
 }
 
+/// Changes were put aside, as the trail refused them.
+pub(super) fn put_aside(slot: &str, changes: u64) {
+    if changes > 0 {
+        counter!("bemi_capture_put_aside_total", "slot" => slot.to_owned()).increment(changes);
+    }
+}
+
 /// Contexts could not be attached.
 pub(super) fn rejected(slot: &str, contexts: u64) {
     counter!("bemi_capture_rejected_contexts_total", "slot" => slot.to_owned()).increment(contexts);

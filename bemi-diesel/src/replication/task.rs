@@ -328,11 +328,13 @@ impl Stream {
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
         self.session.flushed(batch.flush_lsn, Instant::now());
+        let put_aside = self.sink.take_put_aside();
         failpoint!("stored");
         self.transport.acknowledge(batch.flush_lsn);
         failpoint!("acknowledged");
         Ok(Stored {
             transactions: batch.transactions,
+            put_aside,
             flush_lsn: batch.flush_lsn,
             took: since.elapsed(),
         })
@@ -461,6 +463,8 @@ impl Stream {
 /// A batch that is durable.
 struct Stored {
     transactions: Vec<Transaction>,
+    /// How many of their changes were put aside.
+    put_aside: u64,
     flush_lsn: Lsn,
     took: Duration,
 }
@@ -483,9 +487,11 @@ impl Stored {
             self.took,
             delay.unwrap_or_default(),
         );
+        measure::put_aside(slot, self.put_aside);
         status.send_modify(|status| {
             status.flush_lsn = self.flush_lsn;
             status.changes += changes;
+            status.put_aside += self.put_aside;
             status.transactions += transactions;
             status.batches += u64::from(changes > 0);
             status.last_committed_at = committed_at.or(status.last_committed_at);

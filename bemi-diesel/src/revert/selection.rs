@@ -1,10 +1,13 @@
 //! Which changes are to be reverted. Pure: the query that reads them, and the words for it.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::trail::Entry;
 use crate::{Context, Lsn, Operation, Xid};
 
 /// What all changes to revert have in common; at least one thing.
@@ -137,6 +140,23 @@ impl Origin {
         ]
     }
 
+    /// The query for a change of the transactions of `entries` that could not be stored.
+    pub(super) fn put_aside(&self, entries: &[Entry]) -> (String, Vec<String>) {
+        let mut binds = Vec::new();
+        let mut conditions = self.conditions(&mut binds);
+        let commits: BTreeSet<i64> = entries.iter().map(|entry| entry.commit_lsn).collect();
+        binds.push(serde_json::json!(commits).to_string());
+        conditions.push(
+            "commit_lsn = ANY (ARRAY(SELECT pg_catalog.jsonb_array_elements_text($3::text::jsonb)::bigint))"
+                .to_owned(),
+        );
+        let conditions = conditions.join(" AND ");
+        let sql = format!(
+            "SELECT commit_lsn::text AS line FROM public._bemi_poison WHERE {conditions} LIMIT 1"
+        );
+        (sql, binds)
+    }
+
     /// The query for everything that happened to a table before `position`.
     pub(super) fn earlier(
         &self,
@@ -150,6 +170,13 @@ impl Origin {
         binds.extend([position.0.to_string(), position.1.to_string()]);
         conditions.push(
             "schema = $3::text AND \"table\" = $4::text AND (commit_lsn, ordinal) < ($5::text::bigint, $6::text::bigint)"
+                .to_owned(),
+        );
+        // Of a snapshot that is whole.
+        conditions.push(
+            "(operation <> 'SNAPSHOT' OR EXISTS (SELECT FROM public._bemi_coverage c WHERE c.source = changes.source \
+             AND c.database = changes.database AND c.schema = changes.schema AND c.\"table\" = changes.\"table\" \
+             AND c.since_lsn IS NOT NULL AND c.from_lsn <= changes.commit_lsn))"
                 .to_owned(),
         );
         (select(&conditions), binds)

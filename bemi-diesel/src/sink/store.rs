@@ -16,9 +16,12 @@ pub(crate) const CHANGES: &str = "public.changes";
 const PROGRESS: &str = "public._bemi_progress";
 
 /// Since when the changes of a table tell all of its rows.
-const COVERAGE: &str = "public._bemi_coverage";
+pub(super) const COVERAGE: &str = "public._bemi_coverage";
 
-const TABLES: [&str; 3] = [CHANGES, PROGRESS, COVERAGE];
+/// The changes that could not be stored.
+pub(super) const POISON: &str = "public._bemi_poison";
+
+const TABLES: [&str; 4] = [CHANGES, PROGRESS, COVERAGE, POISON];
 
 const SCHEMA: &str = include_str!("../../migrations/0001_changes.sql");
 
@@ -32,10 +35,11 @@ pub(crate) fn is_ours(oid: &str) -> String {
         "EXISTS (SELECT FROM (SELECT ({oid})::oid UNION SELECT relid FROM pg_partition_ancestors({oid})) whole (oid) \
          JOIN pg_class ON pg_class.oid = whole.oid \
          WHERE obj_description(whole.oid, 'pg_class') LIKE 'bemi:%' \
-            OR relnamespace = to_regnamespace('public') AND relname IN ('changes', '_bemi_progress', '_bemi_coverage') \
+            OR relnamespace = to_regnamespace('public') AND relname IN ('changes', '_bemi_progress', '_bemi_coverage', '_bemi_poison') \
                AND 2 = (SELECT count(*) FROM pg_attribute WHERE attrelid = whole.oid AND NOT attisdropped \
                         AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' \
-                                        WHEN '_bemi_progress' THEN 'flush_lsn' ELSE 'since_lsn' END)))"
+                                        WHEN '_bemi_progress' THEN 'flush_lsn' WHEN '_bemi_poison' THEN 'late_context' \
+                                        ELSE 'since_lsn' END)))"
     )
 }
 
@@ -239,8 +243,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) table: (&'a str, &'a str, u32),
     /// Changes before do not count.
     pub(crate) lsn: Lsn,
-    /// When its changes began to tell all of its rows; `None` if it had some before.
-    pub(crate) since: Option<DateTime<Utc>>,
+    /// Where and when its changes began to tell all of its rows; `None` if it had some before.
+    pub(crate) since: Option<(Lsn, DateTime<Utc>)>,
 }
 
 /// Notes where the changes of a table begin. One whose name the destination cannot hold is not covered
@@ -262,8 +266,8 @@ pub(crate) async fn cover(
         &i64::from(oid),
         &lsn.as_i64(),
         &0_i64,
-        &since,
-        &lsn.as_i64(),
+        &since.map(|(_, at)| at),
+        &since.map_or(0, |(lsn, _)| lsn.as_i64()),
     ];
     let noting = destination.client.execute(COVER, &binds).await;
     let noted = noting.map_err(|error| destination.error("noting what the trail covers", &error));
