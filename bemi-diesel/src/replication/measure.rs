@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use metrics::{counter, gauge, histogram};
+
+/// How long ago `at` is, by the clock of this machine; nothing where that is behind.
+pub(super) fn since(at: DateTime<Utc>) -> Duration {
+    (Utc::now() - at).to_std().unwrap_or_default()
+}
 
 /// A batch was stored in `took`; `delay` is the time from its last commit until then.
 pub(super) fn stored(slot: &str, transactions: u64, changes: u64, took: Duration, delay: Duration) {

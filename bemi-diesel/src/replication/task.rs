@@ -479,7 +479,7 @@ impl Stored {
         let transactions = with_changes.count() as u64;
         let last = self.transactions.last();
         let committed_at = last.map(|transaction| transaction.committed_at);
-        let delay = committed_at.map(|at| (Utc::now() - at).to_std().unwrap_or_default());
+        let delay = committed_at.map(measure::since);
         measure::stored(
             slot,
             transactions,
