@@ -8,7 +8,9 @@
 
 mod as_of;
 mod asynchronous;
+mod at_least;
 mod new_tables;
 mod questions;
 mod support;
+mod tracked;
 mod truth;
