@@ -117,6 +117,7 @@ impl<T> Query for Counted<T> {
 /// The parameters of a query, taken out of it.
 pub(super) type Binds = RawBytesBindCollector<Pg>;
 
+#[cfg(feature = "async")]
 pub(super) fn copied(binds: &Binds) -> Binds {
     let mut copy = Binds::new();
     copy.metadata.clone_from(&binds.metadata);
