@@ -6,7 +6,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::error::TravelError;
-use super::facts::Moment;
+use super::facts::{Live, Moment};
 use super::fold::State;
 use super::instant::Instant;
 use crate::Lsn;
@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) commit_lsn: Option<i64>,
     /// Whether a backslash in a literal is one.
     pub(crate) conforming: bool,
+    /// The publication that the changes were read through.
+    pub(crate) publication: Option<i64>,
 }
 
 /// Whose changes are asked for.
@@ -65,24 +67,36 @@ impl Place<'_> {
     }
 }
 
+/// How far back commits are looked at that stand later in the log although their time is earlier: those of
+/// transactions that end at once, and of a clock that was set back.
+const DISORDER: &str = "interval '10 seconds'";
+
 /// The query that tells which state `instant` is: the columns of [`Answer`].
 pub(crate) fn moment(instant: Instant, place: Place<'_>) -> String {
-    let condition = match instant {
-        Instant::Time(time) => format!(
-            "committed_at <= {}::timestamptz ORDER BY committed_at DESC, commit_lsn DESC LIMIT 1",
-            literal(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
-        ),
-        Instant::Lsn(_) => "false".to_owned(),
+    let of = "FROM public.changes WHERE source = here.source AND database = here.database AND";
+    let commit = match instant {
+        Instant::Time(time) => {
+            let until = format!(
+                "committed_at <= {}::timestamptz",
+                literal(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
+            );
+            format!(
+                "SELECT max(commit_lsn) {of} {until} AND committed_at > \
+                 (SELECT committed_at {of} {until} ORDER BY committed_at DESC LIMIT 1) - {DISORDER}"
+            )
+        }
+        Instant::Lsn(_) => "SELECT NULL::bigint".to_owned(),
         Instant::Before(xid) | Instant::After(xid) => {
-            format!("transaction_id = {xid} ORDER BY commit_lsn DESC LIMIT 1")
+            format!(
+                "SELECT commit_lsn {of} transaction_id = {xid} ORDER BY commit_lsn DESC LIMIT 1"
+            )
         }
     };
     format!(
         "SELECT here.source, here.database, (p.flush_lsn - '0/0')::bigint AS flush_lsn, \
                 greatest(p.covered_at, p.last_committed_at) AS covered_at, \
-                (SELECT commit_lsn FROM public.changes WHERE source = here.source AND database = here.database \
-                 AND {condition}) AS commit_lsn, \
-                current_setting('standard_conforming_strings') = 'on' AS conforming \
+                ({commit}) AS commit_lsn, current_setting('standard_conforming_strings') = 'on' AS conforming, \
+                p.publication::bigint AS publication \
          FROM {} here \
          LEFT JOIN public._bemi_progress p ON p.source = here.source AND p.database = here.database",
         place.sql()
@@ -131,7 +145,18 @@ pub(crate) fn decide(instant: Instant, answers: Vec<Answer>) -> Result<Moment, T
             Instant::Time(time) => Some(time),
             _ => None,
         },
+        publication: answer.publication.unwrap_or_default(),
     })
+}
+
+/// SQL that tells whether only some rows of the table with the identifier `oid` are published.
+fn conditional(moment: &Moment, oid: &str) -> String {
+    // Before PostgreSQL 15 there is no such column.
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prrelid = {oid} \
+         AND r.prpubid = {} AND to_jsonb(r) ->> 'prqual' <> '')",
+        moment.publication
+    )
 }
 
 /// The query for what the catalog and the trail say at `moment` of every relation and function that is the
@@ -157,6 +182,7 @@ pub(crate) fn facts(moment: &Moment) -> String {
              AND cov.schema = {schema}.nspname AND cov.\"table\" = {table}.relname AND cov.oid = {table}.oid)"
         )
     };
+    let conditional = conditional(moment, "part.oid");
     let (whole_top, whole_part) = (whole("c", "n"), whole("pc", "pn"));
     format!(
         "SELECT json_build_object('relation', json_build_object(\
@@ -175,12 +201,11 @@ pub(crate) fn facts(moment: &Moment) -> String {
                 SELECT json_agg(json_build_object('schema', part.schema, 'name', part.name, \
                     'from_lsn', cov.from_lsn, 'from_ordinal', cov.from_ordinal, 'since_lsn', cov.since_lsn, 'since', cov.since, \
                     'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
-                                  AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r \
-                                                  WHERE r.prrelid = part.oid AND to_jsonb(r) ->> 'prqual' <> '') \
                                   ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
                     'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
                                 AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
                                 ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
+                    'conditional', {conditional}, \
                     'missing', (SELECT json_object_agg(a.attname, (a.attmissingval::text::text[])[1]) FROM pg_catalog.pg_attribute a \
                                 WHERE a.attrelid = part.oid AND a.atthasmissing AND NOT a.attisdropped))) \
                 FROM (SELECT pc.oid, pn.nspname::text COLLATE \"default\" AS schema, pc.relname::text COLLATE \"default\" AS name \
@@ -200,8 +225,8 @@ pub(crate) fn facts(moment: &Moment) -> String {
 }
 
 /// The query for what the trail alone says at `moment` of the table `name`, with or without its schema: the
-/// text of a [`Stored`](super::facts::Stored) in each row.
-pub(crate) fn stored(moment: &Moment, name: &str) -> String {
+/// text of a [`Stored`](super::facts::Stored) in each row. The answer to [`live`] comes before.
+pub(crate) fn stored(moment: &Moment, name: &str, live: &Live) -> String {
     let State {
         source,
         database,
@@ -212,8 +237,14 @@ pub(crate) fn stored(moment: &Moment, name: &str) -> String {
         "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
          AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn <= {last}"
     );
+    let since = format!(
+        "SELECT FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
+         AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn >= {last}"
+    );
+    let gone = live.lacks("part.schema", "part.name");
     format!(
-        "SELECT json_build_object('schema', part.schema, 'name', part.name, \
+        "SELECT json_build_object('schema', part.schema, 'name', part.name, 'oid', cov.oid, \
+            'changed', CASE WHEN {gone} THEN EXISTS ({since}) END, \
             'from_lsn', cov.from_lsn, 'from_ordinal', cov.from_ordinal, 'since_lsn', cov.since_lsn, 'since', cov.since, \
             'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
                           ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
@@ -228,5 +259,23 @@ pub(crate) fn stored(moment: &Moment, name: &str) -> String {
                      AND (\"table\" = {name} OR schema || '.' || \"table\" = {name})) part \
          LEFT JOIN public._bemi_coverage cov ON cov.source = {source} AND cov.database = {database} \
              AND cov.schema = part.schema AND cov.\"table\" = part.name"
+    )
+}
+
+/// The query for what the captured database, if that is the one that is asked, says of the tables called
+/// `name` now: the text of a [`Live`].
+pub(crate) fn live(moment: &Moment, name: &str) -> String {
+    let State {
+        source, database, ..
+    } = &moment.state;
+    let (database, name) = (literal(database), literal(name));
+    format!(
+        "SELECT json_build_object('tables', CASE WHEN system_identifier = {source} AND current_database() = {database} THEN \
+             (SELECT coalesce(json_agg(json_build_object('schema', n.nspname, 'name', c.relname, 'oid', c.oid::bigint, \
+                  'conditional', {})), '[]') \
+              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+              WHERE c.relkind IN ('r', 'p') AND (c.relname = {name} OR n.nspname || '.' || c.relname = {name})) END)::text AS fact \
+         FROM pg_catalog.pg_control_system()",
+        conditional(moment, "c.oid")
     )
 }

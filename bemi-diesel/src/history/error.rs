@@ -43,8 +43,14 @@ pub enum TravelError {
         /// Since when the trail tells all of its rows.
         since: DateTime<Utc>,
     },
-    /// The trail does not tell all rows of the table: it had some when it began to be tracked.
+    /// The trail does not tell all rows of the table: it had some when it began to be tracked, or only some are.
     Incomplete {
+        /// The table, as `schema.table`.
+        table: String,
+    },
+    /// The table is not there any more, dropped or with another name, and has no change from this instant on:
+    /// its trail tells its rows up to its last change.
+    Gone {
         /// The table, as `schema.table`.
         table: String,
     },
@@ -99,7 +105,11 @@ impl fmt::Display for TravelError {
             ),
             Self::Incomplete { table } => write!(
                 f,
-                "the trail does not tell all rows of {table}: it is not tracked, or had rows when that began and no snapshot of them was taken"
+                "the trail does not tell all rows of {table}: it is not tracked, or for some rows alone, or had rows when that began and no snapshot of them was taken"
+            ),
+            Self::Gone { table } => write!(
+                f,
+                "{table} is not there any more, and when that came to be the trail does not tell: it covers the instants up to the table's last change"
             ),
             Self::NoKey { table } => write!(
                 f,

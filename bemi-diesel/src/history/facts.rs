@@ -14,6 +14,8 @@ pub(crate) struct Moment {
     pub(crate) state: State,
     /// The time, if one was asked for.
     pub(crate) time: Option<DateTime<Utc>>,
+    /// The identifier of the publication that the changes were read through.
+    pub(crate) publication: i64,
 }
 
 /// What the catalog and the trail say of a relation, or of a function.
@@ -44,6 +46,9 @@ pub(crate) struct Relation {
 pub(crate) struct Stored {
     schema: String,
     name: String,
+    /// Which table of the name the trail is about.
+    #[serde(default)]
+    oid: Option<i64>,
     from_lsn: Option<i64>,
     from_ordinal: Option<i64>,
     since_lsn: Option<i64>,
@@ -52,6 +57,56 @@ pub(crate) struct Stored {
     /// The last change that tells no key.
     keyless: Option<(i64, i64)>,
     missing: Option<JsonObject>,
+    /// Only some of its rows are published.
+    #[serde(default)]
+    conditional: bool,
+    /// Of a table that is not there any more, whether it has changes at the moment or later.
+    changed: Option<bool>,
+}
+
+/// What the captured database says of the tables of a name now; nothing if it is not the one that was asked.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Live {
+    tables: Option<Vec<Table>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Table {
+    schema: String,
+    name: String,
+    oid: i64,
+    /// Only some of its rows are published.
+    conditional: bool,
+}
+
+impl Live {
+    /// SQL that tells whether the table of the name that the SQL `schema` and `name` give is known not to be there.
+    pub(crate) fn lacks(&self, schema: &str, name: &str) -> String {
+        let Some(tables) = &self.tables else {
+            return "false".to_owned();
+        };
+        let tables = tables.iter().map(|table| {
+            let (other, table) = (literal(&table.schema), literal(&table.name));
+            format!("({schema} = {other} AND {name} = {table})")
+        });
+        let tables: Vec<String> = std::iter::once("false".to_owned()).chain(tables).collect();
+        format!("NOT ({})", tables.join(" OR "))
+    }
+
+    /// Whether the trail of `stored` is about the table that is there, or was there at the moment.
+    fn check(&self, stored: &Stored) -> Result<(), TravelError> {
+        let Some(tables) = &self.tables else {
+            return Ok(());
+        };
+        let table = || format!("{}.{}", stored.schema, stored.name);
+        let mut there = tables.iter();
+        match there.find(|there| there.schema == stored.schema && there.name == stored.name) {
+            Some(there) if Some(there.oid) == stored.oid && !there.conditional => Ok(()),
+            Some(_) => Err(TravelError::Incomplete { table: table() }),
+            None if stored.changed == Some(true) => Ok(()),
+            None => Err(TravelError::Gone { table: table() }),
+        }
+    }
 }
 
 impl Stored {
@@ -59,7 +114,8 @@ impl Stored {
     fn part(&self, moment: &Moment, keyed: bool) -> Result<Part, TravelError> {
         let table = || format!("{}.{}", self.schema, self.name);
         let last = moment.state.last;
-        let Some(from) = self.from_lsn.map(Lsn::from_i64) else {
+        let from = self.from_lsn.filter(|_| !self.conditional);
+        let Some(from) = from.map(Lsn::from_i64) else {
             return Err(TravelError::Incomplete { table: table() });
         };
         let first = (from, self.from_ordinal.unwrap_or_default());
@@ -145,11 +201,11 @@ impl Relation {
 }
 
 /// A query of the images, as `image`, of the rows at the moment of the table `name`, which the trail knows
-/// as `stored`; with a `key`, of that record alone.
+/// as `stored` and the captured database as `live`; with a `key`, of that record alone.
 pub(crate) fn images(
     moment: &Moment,
     name: &str,
-    stored: &[Stored],
+    (stored, live): (&[Stored], &Live),
     key: Option<&str>,
 ) -> Result<String, TravelError> {
     if stored.is_empty() {
@@ -159,7 +215,10 @@ pub(crate) fn images(
     }
     let parts: Vec<Part> = stored
         .iter()
-        .map(|stored| stored.part(moment, key.is_some()))
+        .map(|stored| {
+            live.check(stored)?;
+            stored.part(moment, key.is_some())
+        })
         .collect::<Result<_, _>>()?;
     let keyed = !stored.iter().any(|stored| stored.tells_no_key(&parts));
     Ok(match key {

@@ -61,12 +61,12 @@ pub(crate) use answer::{AnswerRow, FactRow, read};
 #[cfg(any(feature = "sync", feature = "async"))]
 pub(crate) use ask::facts;
 #[cfg(feature = "cli")]
-pub(crate) use ask::{Answer, stored};
+pub(crate) use ask::{Answer, live, stored};
 pub(crate) use ask::{Place, decide, moment};
 pub use cursor::{Cursor, ParseCursorError};
 pub use error::TravelError;
 #[cfg(feature = "cli")]
-pub(crate) use facts::{Stored, images};
+pub(crate) use facts::{Live, Stored, images};
 
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use group::{Group, GroupBy, Groups};
