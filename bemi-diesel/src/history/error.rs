@@ -54,6 +54,20 @@ pub enum TravelError {
         /// The table, as `schema.table`.
         table: String,
     },
+    /// Rows came to the table or went from it with a partition, of which the trail does not tell. From a TRUNCATE on
+    /// it covers the table again.
+    Partitions {
+        /// The table, as `schema.table`.
+        table: String,
+        /// When that was.
+        until: DateTime<Utc>,
+    },
+    /// The partitions of the table are others than the trail knows. It learns of them within seconds while the
+    /// capture runs.
+    Unsettled {
+        /// The table, as `schema.table`.
+        table: String,
+    },
     /// Changes of the table have no primary key, though it has one now.
     NoKey {
         /// The table, as `schema.table`.
@@ -106,6 +120,15 @@ impl fmt::Display for TravelError {
             Self::Incomplete { table } => write!(
                 f,
                 "the trail does not tell all rows of {table}: it is not tracked, or for some rows alone, or had rows when that began and no snapshot of them was taken"
+            ),
+            Self::Partitions { table, until } => write!(
+                f,
+                "the trail of {table} covers no instant from {} on: rows came or went with a partition",
+                text(until)
+            ),
+            Self::Unsettled { table } => write!(
+                f,
+                "the partitions of {table} are others than the trail knows; ask again when the capture has seen them"
             ),
             Self::Gone { table } => write!(
                 f,

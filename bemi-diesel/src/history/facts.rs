@@ -39,6 +39,22 @@ pub(crate) struct Relation {
     /// The tables that hold its rows.
     parts: Vec<Stored>,
     generated: Option<Vec<(String, Option<String>)>>,
+    partitioned: Option<Partitioned>,
+}
+
+/// What is known of a partitioned table's partitions.
+#[derive(Clone, Debug, Deserialize)]
+struct Partitioned {
+    /// It is published for them.
+    whole: bool,
+    /// What they were at the moment is known.
+    known: bool,
+    /// What was noted last is what they are now.
+    settled: bool,
+    /// Since when they are known.
+    first: Option<DateTime<Utc>>,
+    /// When they became others after the moment at the latest, and perhaps before it.
+    blurred: Option<DateTime<Utc>>,
 }
 
 /// A table that holds rows, and what the trail has of it.
@@ -57,9 +73,13 @@ pub(crate) struct Stored {
     /// The last change that tells no key.
     keyless: Option<(i64, i64)>,
     missing: Option<JsonObject>,
-    /// Only some of its rows are published.
+    /// Not all of its rows are published under its name.
     #[serde(default)]
-    conditional: bool,
+    partial: bool,
+    /// Where rows came or went with a partition: of a partitioned table that is published for its partitions.
+    moved: Option<(i64, i64, DateTime<Utc>)>,
+    /// When they did at the latest, and perhaps before the moment.
+    blurred: Option<DateTime<Utc>>,
     /// Of a table that is not there any more, whether it has changes at the moment or later.
     changed: Option<bool>,
 }
@@ -75,8 +95,8 @@ struct Table {
     schema: String,
     name: String,
     oid: i64,
-    /// Only some of its rows are published.
-    conditional: bool,
+    /// Not all of its rows are published under its name.
+    partial: bool,
 }
 
 impl Live {
@@ -101,7 +121,7 @@ impl Live {
         let table = || format!("{}.{}", stored.schema, stored.name);
         let mut there = tables.iter();
         match there.find(|there| there.schema == stored.schema && there.name == stored.name) {
-            Some(there) if Some(there.oid) == stored.oid && !there.conditional => Ok(()),
+            Some(there) if Some(there.oid) == stored.oid && !there.partial => Ok(()),
             Some(_) => Err(TravelError::Incomplete { table: table() }),
             None if stored.changed == Some(true) => Ok(()),
             None => Err(TravelError::Gone { table: table() }),
@@ -114,7 +134,7 @@ impl Stored {
     fn part(&self, moment: &Moment, keyed: bool) -> Result<Part, TravelError> {
         let table = || format!("{}.{}", self.schema, self.name);
         let last = moment.state.last;
-        let from = self.from_lsn.filter(|_| !self.conditional);
+        let from = self.from_lsn.filter(|_| !self.partial);
         let Some(from) = from.map(Lsn::from_i64) else {
             return Err(TravelError::Incomplete { table: table() });
         };
@@ -140,6 +160,25 @@ impl Stored {
             }
             _ => return Err(TravelError::Incomplete { table: table() }),
         };
+        if let Some((since_lsn, ordinal, until)) = self.moved {
+            let before = Lsn::new(Lsn::from_i64(since_lsn).as_u64().saturating_sub(1));
+            let anew = match from {
+                From::Commit(begin) => begin > before,
+                From::Behind(begin, other) => (begin, other) >= (before, ordinal),
+            };
+            if !anew {
+                return Err(TravelError::Partitions {
+                    table: table(),
+                    until,
+                });
+            }
+        }
+        if let Some(since) = self.blurred {
+            return Err(TravelError::TooEarly {
+                table: table(),
+                since,
+            });
+        }
         let part = Part {
             schema: self.schema.clone(),
             name: self.name.clone(),
@@ -169,6 +208,28 @@ impl Stored {
 }
 
 impl Relation {
+    /// Whether it is known which partitions it had at the moment.
+    fn check_partitions(&self) -> Result<(), TravelError> {
+        let Some(partitioned) = &self.partitioned else {
+            return Ok(());
+        };
+        let table = format!("{}.{}", self.schema, self.name);
+        if !partitioned.settled {
+            return Err(TravelError::Unsettled { table });
+        }
+        let since = if partitioned.known {
+            partitioned.blurred
+        } else {
+            partitioned.first
+        };
+        match since {
+            // The changes tell, whatever the partitions.
+            _ if partitioned.whole => Ok(()),
+            Some(since) => Err(TravelError::TooEarly { table, since }),
+            None => Ok(()),
+        }
+    }
+
     /// A query of its rows at the moment.
     pub(crate) fn rows(&self, moment: &Moment) -> Result<String, TravelError> {
         let why = match self.kind.as_str() {
@@ -183,6 +244,7 @@ impl Relation {
                 why,
             });
         }
+        self.check_partitions()?;
         let parts: Vec<Part> = self
             .parts
             .iter()

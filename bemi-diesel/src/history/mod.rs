@@ -58,10 +58,10 @@ mod travel;
 
 #[cfg(any(feature = "sync", feature = "async"))]
 pub(crate) use answer::{AnswerRow, FactRow, read};
-#[cfg(any(feature = "sync", feature = "async"))]
-pub(crate) use ask::facts;
 #[cfg(feature = "cli")]
 pub(crate) use ask::{Answer, live, stored};
+#[cfg(any(feature = "sync", feature = "async"))]
+pub(crate) use ask::{DEPARTURE, facts};
 pub(crate) use ask::{Place, decide, moment};
 pub use cursor::{Cursor, ParseCursorError};
 pub use error::TravelError;

@@ -9,6 +9,7 @@
 mod as_of;
 mod asynchronous;
 mod new_tables;
+mod partitions;
 mod questions;
 mod support;
 mod truth;

@@ -15,7 +15,7 @@ struct Line {
     row: String,
 }
 
-fn rows(shop: &mut Shop, instant: Lsn, table: &str) -> QueryResult<Vec<String>> {
+pub(crate) fn rows(shop: &mut Shop, instant: Lsn, table: &str) -> QueryResult<Vec<String>> {
     let sql = format!("SELECT to_jsonb(t)::text AS row FROM {table} t ORDER BY 1");
     shop.connection
         .as_of(instant, |connection: &mut BemiConnection| {
@@ -114,7 +114,7 @@ fn partitions_are_a_table() {
     );
 }
 
-fn images(shop: &mut Shop, instant: Lsn, table: &str) -> QueryResult<Vec<String>> {
+pub(crate) fn images(shop: &mut Shop, instant: Lsn, table: &str) -> QueryResult<Vec<String>> {
     let images = rows_as_of(table, instant).load(&mut shop.connection)?;
     Ok(images.iter().map(|row| row.as_str().to_owned()).collect())
 }

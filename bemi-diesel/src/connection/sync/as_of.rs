@@ -5,7 +5,9 @@ use diesel::result::{Error, QueryResult};
 use diesel::{RunQueryDsl, sql_query};
 
 use super::BemiConnection;
-use crate::history::{AnswerRow, FactRow, Instant, Place, Travel, decide, facts, moment, read};
+use crate::history::{
+    AnswerRow, DEPARTURE, FactRow, Instant, Place, Travel, decide, facts, moment, read,
+};
 
 impl BemiConnection {
     /// Runs `f`, in which every query through this connection reads the tables as they were at `instant`.
@@ -67,7 +69,7 @@ impl BemiConnection {
     }
 
     fn depart(&mut self, instant: Instant) -> QueryResult<Travel> {
-        self.inner.batch_execute("SET TRANSACTION READ ONLY")?;
+        self.inner.batch_execute(DEPARTURE)?;
         let answers: Vec<AnswerRow> =
             sql_query(moment(instant, Place::Here)).load(&mut self.inner)?;
         let answers = answers.into_iter().map(Into::into).collect();
