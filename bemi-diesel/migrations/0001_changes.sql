@@ -69,6 +69,9 @@ CREATE TABLE IF NOT EXISTS public._bemi_coverage (
     from_ordinal bigint NOT NULL DEFAULT 0,
     since_lsn bigint,
     since timestamptz,
+    baseline_lsn bigint,
+    baseline_key jsonb,
+    baseline_done boolean NOT NULL DEFAULT false,
     CONSTRAINT _bemi_coverage_pkey PRIMARY KEY (source, database, schema, "table")
 );
 COMMENT ON TABLE public._bemi_coverage IS 'bemi: since when the changes of a table tell all of its rows';
@@ -76,6 +79,9 @@ COMMENT ON COLUMN public._bemi_coverage.oid IS 'which table of that name, by its
 COMMENT ON COLUMN public._bemi_coverage.from_lsn IS 'changes that were committed before this do not count';
 COMMENT ON COLUMN public._bemi_coverage.from_ordinal IS 'of the commit at from_lsn, changes before this do not count';
 COMMENT ON COLUMN public._bemi_coverage.since_lsn IS 'from here on the changes tell all rows; without it, from a TRUNCATE on';
+COMMENT ON COLUMN public._bemi_coverage.baseline_lsn IS 'where the snapshot of its rows began';
+COMMENT ON COLUMN public._bemi_coverage.baseline_key IS 'the key of the last row that the snapshot has stored, column by column';
+COMMENT ON COLUMN public._bemi_coverage.baseline_done IS 'the snapshot has stored all rows';
 
 CREATE TABLE IF NOT EXISTS public._bemi_partitions (
     source bigint NOT NULL,

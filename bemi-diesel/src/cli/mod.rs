@@ -9,6 +9,7 @@ mod output;
 mod revert;
 mod run;
 mod setup;
+mod snapshot;
 mod status;
 mod teardown;
 
@@ -119,6 +120,16 @@ enum Command {
                             bemi setup --exclude 'sessions,public.*_cache' --destination-url postgres://audit@db2/audit"
     )]
     Setup(setup::SetupArgs),
+    /// Store the rows that were there before they were tracked, as changes with the operation SNAPSHOT.
+    ///
+    /// Each row is stored as it is at one position of the log, to which the table is locked against writers
+    /// for a moment, for which they wait 0.1 s at most; so the trail can be read from there as if the row
+    /// had just been made. Run it again after it was interrupted: a table goes on behind the last key that
+    /// is stored, one without primary key begins anew, and one that is done stays as it is.
+    #[command(
+        after_help = "Examples:\n  bemi snapshot\n  bemi snapshot --tables 'orders,sales.*' --rows-per-second 5000"
+    )]
+    Snapshot(snapshot::SnapshotArgs),
     /// Capture in the foreground until SIGTERM or Ctrl-C.
     ///
     /// Wants `bemi setup` to have been run. Reconnects by itself whenever a connection is lost; what
@@ -200,6 +211,7 @@ pub fn main() -> ExitCode {
         let settings = cli.connection.settings()?;
         match cli.command {
             Command::Setup(args) => setup::run(&settings, args, output).await,
+            Command::Snapshot(args) => snapshot::run(&settings, args, output).await,
             Command::Run(args) => run::run(settings, args, output).await,
             Command::Status => status::run(&settings, output).await,
             Command::Changes(args) => changes::run(&settings, args, output).await,

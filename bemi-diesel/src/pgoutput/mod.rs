@@ -24,7 +24,7 @@ use cursor::Cursor;
 
 pub(crate) use error::DecodeError;
 pub(crate) use message::{Begin, Commit, LogicalMessage, Message, Relation, RelationId};
-#[cfg(test)]
+#[cfg(any(test, feature = "cli"))]
 pub(crate) use message::{Column, ReplicaIdentity};
 pub(crate) use text::text;
 pub(crate) use tuple::{OldTuple, Tuple, TupleColumn};

@@ -32,6 +32,29 @@ impl Tuple {
         })
     }
 
+    /// A row of these texts; `None` is NULL.
+    #[cfg(feature = "cli")]
+    pub(crate) fn from_texts<'a>(columns: impl Iterator<Item = Option<&'a str>>) -> Self {
+        let (mut len, mut body) = (0, Vec::new());
+        for column in columns {
+            len += 1;
+            match column {
+                None => body.push(b'n'),
+                Some(text) => {
+                    body.push(b't');
+                    // The server sends no value of 4 GiB, nor 65,536 columns.
+                    let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                    body.extend_from_slice(&bytes.to_be_bytes());
+                    body.extend_from_slice(text.as_bytes());
+                }
+            }
+        }
+        Self {
+            len,
+            body: body.into(),
+        }
+    }
+
     /// The number of columns.
     pub(crate) fn len(&self) -> usize {
         self.len.into()

@@ -3,6 +3,8 @@
 //! `transport` reads, `stitch` turns messages into changes, `session` decides what is stored and
 //! acknowledged when, the sink stores; `task` only carries things from one to the next.
 
+#[cfg(feature = "cli")]
+pub(crate) mod baseline;
 mod capture;
 mod catalog;
 mod handle;

@@ -152,6 +152,13 @@ impl Origin {
             "schema = $3::text AND \"table\" = $4::text AND (commit_lsn, ordinal) < ($5::text::bigint, $6::text::bigint)"
                 .to_owned(),
         );
+        // Of a snapshot that is whole.
+        conditions.push(
+            "(operation <> 'SNAPSHOT' OR EXISTS (SELECT FROM public._bemi_coverage c WHERE c.source = changes.source \
+             AND c.database = changes.database AND c.schema = changes.schema AND c.\"table\" = changes.\"table\" \
+             AND c.since_lsn IS NOT NULL AND c.from_lsn <= changes.commit_lsn))"
+                .to_owned(),
+        );
         (select(&conditions), binds)
     }
 }

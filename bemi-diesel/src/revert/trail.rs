@@ -133,8 +133,11 @@ impl Rows {
             match entry.operation {
                 Operation::Create => rows.insert(entry, table),
                 Operation::Snapshot => {
-                    // A baseline holds every row.
+                    // A baseline holds every row, those that have been made before too.
                     rows.covered = true;
+                    if !table.is_keyed() && entry.ordinal == 0 {
+                        rows.present.clear();
+                    }
                     rows.insert(entry, table);
                 }
                 Operation::Update => {

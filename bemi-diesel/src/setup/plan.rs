@@ -146,7 +146,7 @@ impl<'a> Plan<'a> {
             let beginning = Beginning {
                 table: (schema, name, table.oid),
                 lsn,
-                since: empty.then_some(at),
+                since: empty.then_some((lsn, at)),
             };
             store::cover(destination, &self.server, beginning).await?;
         }

@@ -1,5 +1,7 @@
 //! Where changes are stored.
 
+#[cfg(feature = "cli")]
+pub(crate) mod baseline;
 mod encoding;
 pub(crate) mod postgres;
 pub(crate) mod store;

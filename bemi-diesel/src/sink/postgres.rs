@@ -9,10 +9,14 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, PgLsn, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
+#[cfg(feature = "cli")]
+use super::baseline::Baseline;
 use super::encoding::{Encoding, is_untranslatable};
 use super::store::{self, Holding};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::{Connection, Endpoint};
+#[cfg(feature = "cli")]
+use crate::setup::Server;
 use crate::stitch::{LateContext, Partitions, Tracked, Transaction};
 use crate::{Change, Lsn};
 
@@ -199,6 +203,21 @@ impl PostgresSink {
         failpoint!("part-stored");
         self.partial = Some(self.partial.unwrap_or(0) + stored);
         Ok(())
+    }
+
+    /// Stores rows that were there before they were tracked, and how far their table is read: both or
+    /// nothing.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn store_baseline(
+        &mut self,
+        server: &Server,
+        changes: &[Change],
+        baseline: &Baseline<'_>,
+    ) -> Result<(), Error> {
+        self.run(BEGIN).await?;
+        self.copy_part(&mut changes.iter().collect()).await?;
+        baseline.save(&self.connection, server).await?;
+        self.run("COMMIT").await
     }
 
     async fn claim(&self) -> Result<(), Error> {

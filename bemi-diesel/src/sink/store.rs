@@ -17,7 +17,7 @@ pub(crate) const CHANGES: &str = "public.changes";
 const PROGRESS: &str = "public._bemi_progress";
 
 /// Since when the changes of a table tell all of its rows.
-const COVERAGE: &str = "public._bemi_coverage";
+pub(super) const COVERAGE: &str = "public._bemi_coverage";
 
 /// Which tables have held the rows of a partitioned table.
 const PARTITIONS: &str = "public._bemi_partitions";
@@ -330,8 +330,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) table: (&'a str, &'a str, u32),
     /// Changes before do not count.
     pub(crate) lsn: Lsn,
-    /// When its changes began to tell all of its rows; `None` if it had some before.
-    pub(crate) since: Option<DateTime<Utc>>,
+    /// Where and when its changes began to tell all of its rows; `None` if it had some before.
+    pub(crate) since: Option<(Lsn, DateTime<Utc>)>,
 }
 
 /// Notes where the changes of a table begin. One whose name the destination cannot hold is not covered
@@ -353,8 +353,8 @@ pub(crate) async fn cover(
         &i64::from(oid),
         &lsn.as_i64(),
         &0_i64,
-        &since,
-        &lsn.as_i64(),
+        &since.map(|(_, at)| at),
+        &since.map_or(0, |(lsn, _)| lsn.as_i64()),
     ];
     let noting = destination.client.execute(COVER, &binds).await;
     let noted = noting.map_err(|error| destination.error("noting what the trail covers", &error));

@@ -25,6 +25,7 @@ mod servers;
 mod settings;
 mod setup;
 mod shapes;
+mod snapshot;
 mod storm;
 mod support;
 mod tables;
