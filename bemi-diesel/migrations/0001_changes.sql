@@ -38,8 +38,9 @@ CREATE INDEX IF NOT EXISTS changes_truncate ON public.changes ("table", commit_l
 CREATE INDEX IF NOT EXISTS changes_context ON public.changes USING gin (context jsonb_path_ops);
 -- Changes of a time, and the last commit before an instant.
 CREATE INDEX IF NOT EXISTS changes_committed_at ON public.changes (committed_at, commit_lsn);
--- Changes of a transaction, optional: their rows lie together, so an index of ranges will do, which costs next to nothing.
-CREATE INDEX IF NOT EXISTS changes_transaction ON public.changes USING brin (transaction_id);
+-- Changes of a transaction, and those of a time among what another index finds. Their rows lie together, so an index of
+-- ranges will do, which costs next to nothing. Optional.
+CREATE INDEX IF NOT EXISTS changes_ranges ON public.changes USING brin (transaction_id, committed_at);
 
 CREATE TABLE IF NOT EXISTS public._bemi_progress (
     source bigint NOT NULL,

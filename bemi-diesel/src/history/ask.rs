@@ -212,6 +212,7 @@ fn told(moment: &Moment) -> String {
          'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
                      AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
                      ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
+         'strays', current_setting('server_version_num')::int < 150000, \
          'moved', (SELECT json_build_array(since_lsn, ordinal, since) {noted} AND {begun} AND NOT kept \
                    ORDER BY since_lsn DESC, ordinal DESC LIMIT 1), \
          'blurred', (SELECT since {noted} AND NOT {begun} AND NOT kept AND NOT exact \

@@ -55,7 +55,7 @@ pub enum TravelError {
         table: String,
     },
     /// Rows came to the table or went from it with a partition, of which the trail does not tell. From a TRUNCATE on
-    /// it covers the table again.
+    /// it covers the table again; not on PostgreSQL 14, which may go on sending the rows under their former name.
     Partitions {
         /// The table, as `schema.table`.
         table: String,

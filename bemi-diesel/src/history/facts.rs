@@ -76,6 +76,8 @@ pub(crate) struct Stored {
     /// Not all of its rows are published under its name.
     #[serde(default)]
     partial: bool,
+    /// A server before PostgreSQL 15 goes on sending an attached or detached table under its former name.
+    strays: bool,
     /// Where rows came or went with a partition: of a partitioned table that is published for its partitions.
     moved: Option<(i64, i64, DateTime<Utc>)>,
     /// When they did at the latest, and perhaps before the moment.
@@ -166,7 +168,7 @@ impl Stored {
                 From::Commit(begin) => begin > before,
                 From::Behind(begin, other) => (begin, other) >= (before, ordinal),
             };
-            if !anew {
+            if self.strays || !anew {
                 return Err(TravelError::Partitions {
                     table: table(),
                     until,

@@ -30,8 +30,10 @@ const SCHEMA: &str = include_str!("../../migrations/0001_changes.sql");
 /// one that it made otherwise.
 const UPGRADE: &str = include_str!("../../migrations/0002_indexes.sql");
 
-const IS_EARLIER: &str = "SELECT EXISTS (SELECT FROM pg_index \
-                          WHERE indexrelid = to_regclass('public.changes_record') AND indnatts = indnkeyatts)";
+const IS_EARLIER: &str = "SELECT EXISTS (SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indrelid \
+                          WHERE indexrelid = to_regclass('public.changes_record') \
+                          AND indrelid = to_regclass('public.changes') AND indnatts = indnkeyatts \
+                          AND pg_has_role(current_user, relowner, 'USAGE'))";
 
 /// SQL that tells whether the table with the identifier `oid` is bemi's, or a partition of one that is.
 ///
