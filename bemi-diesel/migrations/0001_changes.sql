@@ -101,3 +101,21 @@ COMMENT ON COLUMN public._bemi_partitions.oid IS 'the partitioned table, by its 
 COMMENT ON COLUMN public._bemi_partitions.exact IS 'whether it became so at since_lsn, and not some time before';
 COMMENT ON COLUMN public._bemi_partitions.kept IS 'whether no row came or went with a partition';
 COMMENT ON COLUMN public._bemi_partitions.parts IS 'schema, name and identifier of each';
+
+CREATE TABLE IF NOT EXISTS public._bemi_poison (
+    source bigint NOT NULL,
+    database text NOT NULL,
+    commit_lsn bigint NOT NULL,
+    ordinal bigint NOT NULL,
+    schema text NOT NULL,
+    "table" text NOT NULL,
+    operation text NOT NULL,
+    reason text NOT NULL,
+    change bytea NOT NULL,
+    late_context bytea,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT _bemi_poison_pkey PRIMARY KEY (source, commit_lsn, ordinal)
+);
+COMMENT ON TABLE public._bemi_poison IS 'bemi: changes that could not be stored; bemi replay-poison tries them again';
+COMMENT ON COLUMN public._bemi_poison.change IS 'the change whole, as JSON in UTF-8';
+COMMENT ON COLUMN public._bemi_poison.late_context IS 'its context, if that came after it, as JSON in UTF-8';

@@ -20,7 +20,7 @@ use crate::{JsonObject, Lsn, Xid};
 ///
 /// With diesel it is [`Queryable`](https://docs.rs/diesel/2/diesel/deserialize/trait.Queryable.html) and
 /// `Selectable` from `schema::changes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(
     any(feature = "sync", feature = "async"),
     derive(diesel::Queryable, diesel::Selectable),

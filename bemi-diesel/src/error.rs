@@ -170,6 +170,11 @@ pub enum ErrorKind {
     },
     /// The capture has ended, so what was waited for cannot come.
     Stopped,
+    /// Changes are still refused that were put aside.
+    PutAside {
+        /// How many.
+        changes: usize,
+    },
     /// Something on this machine failed.
     Io {
         /// What was being done.
@@ -404,6 +409,10 @@ impl Error {
                     end.as_i64()
                 )),
             ),
+            K::PutAside { .. } => (
+                Retry::Never,
+                Some("remove the cause of each reason, or upgrade bemi, and run `bemi replay-poison` again".into()),
+            ),
             K::Fenced { .. } => (Retry::Later, Some("let only one capture at a time store the changes of a database".into())),
             K::Decode { .. } => (Retry::Never, Some("this is a bug in bemi: please report it".into())),
             K::Server { error, .. } => server_policy(&error.sqlstate),
@@ -462,6 +471,11 @@ impl fmt::Display for Error {
             K::NoFreeSlot { max } => {
                 write!(f, "all {max} replication slots of the server are taken")
             }
+            K::PutAside { changes } => write!(
+                f,
+                "{changes} {} still refused, and put aside",
+                plural(*changes, "change is", "changes are")
+            ),
             K::UnknownTables { tables, .. } => write!(
                 f,
                 "unknown {}: {}",

@@ -6,6 +6,7 @@ mod diff;
 mod export;
 mod filter;
 mod output;
+mod replay_poison;
 mod revert;
 mod run;
 mod setup;
@@ -183,6 +184,22 @@ enum Command {
                             bemi revert --table todos --primary-key 7 --to yesterday --yes"
     )]
     Revert(Box<revert::RevertArgs>),
+    /// Store the changes that were put aside, now that their cause is gone.
+    ///
+    /// A change that the table `changes` refuses for what it holds (a value that PostgreSQL cannot take there, a
+    /// key that is too long for an index, a CHECK that somebody has added) does not stop the capture: it is put
+    /// aside whole, in the table `_bemi_poison`, and what was committed after it is stored. `bemi status` counts
+    /// such changes, and `as-of` refuses to answer for their tables.
+    ///
+    /// Remove the cause first: drop the CHECK or the index, or upgrade bemi. Each change then takes its own
+    /// place in the trail, once, however often this is run. Those that are still refused stay put aside; they
+    /// are listed with the place of their commit in the log and the reason, and the exit status is 1.
+    #[command(
+        name = "replay-poison",
+        after_help = "Examples:\n  bemi replay-poison --dry-run\n  bemi replay-poison\n  \
+                            bemi replay-poison --json | jq '.put_aside[].reason'"
+    )]
+    ReplayPoison(replay_poison::ReplayPoisonArgs),
     /// Remove everything that setup made, and say what stays.
     ///
     /// The event trigger, the slot, the publication and bemi's tables go, with every change stored so far. Replica
@@ -219,6 +236,7 @@ pub fn main() -> ExitCode {
             Command::AsOf(args) => as_of::run(&settings, args, output).await,
             Command::Export(args) => export::run(&settings, args).await,
             Command::Revert(args) => revert::run(&settings, *args, output).await,
+            Command::ReplayPoison(args) => replay_poison::run(&settings, args, output).await,
             Command::Teardown(args) => teardown::run(&settings, &args, output).await,
         }
     });

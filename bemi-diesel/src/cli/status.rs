@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::Connection;
 use crate::settings::Settings;
 use crate::setup::{Server, Slot};
+use crate::sink::poison::Poison;
 use crate::sink::store::{self, Progress};
 
 /// The rate is measured over this time.
@@ -36,6 +37,8 @@ struct Document {
     changes: i64,
     transactions: i64,
     changes_per_second: f64,
+    /// Changes that could not be stored, of those.
+    put_aside: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -67,6 +70,7 @@ pub(super) async fn run(settings: &Settings, output: Output) -> Result<(), Error
             stored: after.flush_lsn,
         }));
     }
+    let put_aside = Poison::count(&destination, server.system_identifier, &server.database).await?;
     let lag_seconds = lag_seconds(&source, &slot, &after).await?;
     let document = Document {
         health: if slot.active_pid.is_some() {
@@ -85,6 +89,7 @@ pub(super) async fn run(settings: &Settings, output: Output) -> Result<(), Error
         changes: after.changes,
         transactions: after.transactions,
         changes_per_second: per_second(after.changes - before.changes),
+        put_aside,
     };
     match output {
         Output::Json => output::print_json(&document),
@@ -162,6 +167,15 @@ fn print(document: &Document) -> Result<(), Error> {
         ),
     ] {
         table.add_row([name.to_owned(), value]);
+    }
+    if document.put_aside > 0 {
+        let what = format!("{} that could not be stored", document.put_aside)
+            .red()
+            .to_string();
+        table.add_row([
+            "put aside",
+            &format!("{what}: `bemi replay-poison --dry-run` tells why"),
+        ]);
     }
     output::print_text(&table.trim_fmt())
 }

@@ -199,6 +199,7 @@ fn told(moment: &Moment) -> String {
         last,
     } = &moment.state;
     let (database, last) = (literal(database), last.as_i64());
+    let aside = put_aside(*source, &database, last);
     let changes = format!(
         "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
          AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn <= {last}"
@@ -212,7 +213,7 @@ fn told(moment: &Moment) -> String {
          'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
                      AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
                      ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
-         'strays', current_setting('server_version_num')::int < 150000, \
+         'aside', {aside}, 'strays', current_setting('server_version_num')::int < 150000, \
          'moved', (SELECT json_build_array(since_lsn, ordinal, since) {noted} AND {begun} AND NOT kept \
                    ORDER BY since_lsn DESC, ordinal DESC LIMIT 1), \
          'blurred', (SELECT since {noted} AND NOT {begun} AND NOT kept AND NOT exact \
@@ -329,5 +330,14 @@ pub(crate) fn live(moment: &Moment, name: &str) -> String {
          FROM pg_catalog.pg_control_system()",
         published(moment),
         conditional(moment, "c.oid")
+    )
+}
+
+/// The last change of the table `part` that is put aside, up to the commit at `last`.
+fn put_aside(source: i64, database: &str, last: i64) -> String {
+    format!(
+        "(SELECT json_build_array(po.commit_lsn, po.ordinal) FROM public._bemi_poison po \
+         WHERE po.source = {source} AND po.database = {database} AND po.schema = part.schema AND po.\"table\" = part.name \
+         AND po.commit_lsn <= {last} AND po.operation <> 'DDL' ORDER BY po.commit_lsn DESC, po.ordinal DESC LIMIT 1)"
     )
 }

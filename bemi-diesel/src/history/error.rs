@@ -73,6 +73,11 @@ pub enum TravelError {
         /// The table, as `schema.table`.
         table: String,
     },
+    /// Changes of the table could not be stored, and are put aside.
+    PutAside {
+        /// The table, as `schema.table`.
+        table: String,
+    },
     /// No change of this transaction is in the trail.
     UnknownTransaction(Xid),
     /// Nothing can be changed in the past.
@@ -137,6 +142,11 @@ impl fmt::Display for TravelError {
             Self::NoKey { table } => write!(
                 f,
                 "changes of {table} up to this instant tell no primary key, so its rows cannot be told apart"
+            ),
+            Self::PutAside { table } => write!(
+                f,
+                "changes of {table} up to this instant could not be stored and are put aside: \
+                 `bemi replay-poison` tells why, and tries them again"
             ),
             Self::UnknownTransaction(xid) => {
                 write!(f, "the trail has no change of the transaction {xid}")

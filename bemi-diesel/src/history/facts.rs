@@ -72,6 +72,8 @@ pub(crate) struct Stored {
     truncated: Option<(i64, i64)>,
     /// The last change that tells no key.
     keyless: Option<(i64, i64)>,
+    /// The last change that could not be stored.
+    aside: Option<(i64, i64)>,
     missing: Option<JsonObject>,
     /// Not all of its rows are published under its name.
     #[serde(default)]
@@ -186,7 +188,10 @@ impl Stored {
             name: self.name.clone(),
             from,
         };
-        if keyed && self.tells_no_key(std::slice::from_ref(&part)) {
+        if part.counts(self.aside) {
+            return Err(TravelError::PutAside { table: table() });
+        }
+        if keyed && part.counts(self.keyless) {
             return Err(TravelError::NoKey { table: table() });
         }
         Ok(part)
@@ -199,13 +204,7 @@ impl Stored {
         let part = parts
             .iter()
             .find(|part| part.schema == self.schema && part.name == self.name);
-        let Some((lsn, ordinal)) = self.keyless.map(|(lsn, n)| (Lsn::from_i64(lsn), n)) else {
-            return false;
-        };
-        part.is_some_and(|part| match part.from {
-            From::Commit(begin) => lsn >= begin,
-            From::Behind(begin, other) => (lsn, ordinal) > (begin, other),
-        })
+        part.is_some_and(|part| part.counts(self.keyless))
     }
 }
 

@@ -34,6 +34,16 @@ pub(crate) enum From {
     Behind(Lsn, i64),
 }
 
+impl Part {
+    /// Whether the change with this commit and ordinal, if there is one, is one of them.
+    pub(super) fn counts(&self, change: Option<(i64, i64)>) -> bool {
+        change.is_some_and(|(lsn, ordinal)| match self.from {
+            From::Commit(begin) => Lsn::from_i64(lsn) >= begin,
+            From::Behind(begin, other) => (Lsn::from_i64(lsn), ordinal) > (begin, other),
+        })
+    }
+}
+
 impl State {
     /// The condition for the changes of `part`.
     fn changes_of(&self, part: &Part) -> String {

@@ -36,6 +36,9 @@ pub struct Status {
     pub changes: u64,
     /// Transactions stored since the start.
     pub transactions: u64,
+    /// Changes that could not be stored since the start, and were put aside: `bemi replay-poison` tells why.
+    /// They count among the [changes](Self::changes).
+    pub put_aside: u64,
     /// Contexts that could not be attached since the start: not a JSON object, or over 1 MiB.
     pub rejected_contexts: u64,
     /// How often the connection was made anew since the start.
@@ -69,6 +72,7 @@ impl Status {
             last_committed_at: None,
             changes: 0,
             transactions: 0,
+            put_aside: 0,
             rejected_contexts: 0,
             reconnects: 0,
         }

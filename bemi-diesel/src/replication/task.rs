@@ -315,11 +315,13 @@ impl Stream {
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
         self.session.flushed(batch.flush_lsn, Instant::now());
+        let put_aside = self.sink.take_put_aside();
         failpoint!("stored");
         self.transport.acknowledge(batch.flush_lsn);
         failpoint!("acknowledged");
         Ok(Stored {
             transactions: batch.transactions,
+            put_aside,
             flush_lsn: batch.flush_lsn,
         })
     }
@@ -453,6 +455,8 @@ impl Stream {
 /// A batch that is durable.
 struct Stored {
     transactions: Vec<Transaction>,
+    /// How many of their changes were put aside.
+    put_aside: u64,
     flush_lsn: Lsn,
 }
 
@@ -462,6 +466,7 @@ impl Stored {
         status.send_modify(|status| {
             status.flush_lsn = self.flush_lsn;
             status.changes += changes;
+            status.put_aside += self.put_aside;
             let with_changes = self
                 .transactions
                 .iter()

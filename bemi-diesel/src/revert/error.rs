@@ -12,6 +12,9 @@ pub enum RevertError {
     Unspecified,
     /// Several transactions had that number, as numbers come round again: say from when on.
     Ambiguous,
+    /// A transaction has changes that could not be stored and are put aside: `bemi replay-poison` tells why,
+    /// and tries them again.
+    PutAside,
     /// A change is of another database, or of another cluster.
     OtherDatabase,
     /// The trail holds something that this version does not know.
@@ -28,6 +31,7 @@ pub enum RevertError {
 pub(crate) enum Refusal {
     Unspecified,
     Ambiguous,
+    PutAside,
     #[cfg(any(feature = "sync", feature = "async"))]
     OtherDatabase,
     Unreadable,
@@ -38,6 +42,7 @@ impl From<Refusal> for RevertError {
         match refusal {
             Refusal::Unspecified => Self::Unspecified,
             Refusal::Ambiguous => Self::Ambiguous,
+            Refusal::PutAside => Self::PutAside,
             #[cfg(any(feature = "sync", feature = "async"))]
             Refusal::OtherDatabase => Self::OtherDatabase,
             Refusal::Unreadable => Self::Unreadable,
@@ -51,6 +56,9 @@ impl fmt::Display for RevertError {
             Self::Unspecified => f.write_str("nothing says what to revert"),
             Self::Ambiguous => f.write_str(
                 "several transactions had that number, as numbers come round again: say from when on",
+            ),
+            Self::PutAside => f.write_str(
+                "changes to revert could not be stored and are put aside: `bemi replay-poison` tells why, and tries them again",
             ),
             Self::OtherDatabase => {
                 f.write_str("a change to revert is of another database or another cluster")

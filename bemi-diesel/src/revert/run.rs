@@ -60,12 +60,17 @@ pub(crate) async fn load<C: Client>(
     load_earlier(client, entries, origin).await
 }
 
-/// Adds what the tables that were truncated held before.
+/// Adds what the tables that were truncated held before. Refuses where the trail does not hold all that the
+/// transactions did.
 pub(super) async fn load_earlier<C: Client>(
     client: &mut C,
     entries: Vec<Entry>,
     origin: &Origin,
 ) -> Outcome<Trail, C> {
+    let (sql, binds) = origin.put_aside(&entries);
+    if !lines(client, &sql, &binds).await?.is_empty() {
+        return Err(Refusal::PutAside.into());
+    }
     let truncates = entries
         .iter()
         .filter(|entry| entry.operation == Operation::Truncate);

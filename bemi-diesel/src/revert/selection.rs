@@ -1,10 +1,13 @@
 //! Which changes are to be reverted. Pure: the query that reads them, and the words for it.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::trail::Entry;
 use crate::{Context, Lsn, Operation, Xid};
 
 /// What all changes to revert have in common; at least one thing.
@@ -135,6 +138,23 @@ impl Origin {
             "source = $1::text::bigint".to_owned(),
             "database = $2::text".to_owned(),
         ]
+    }
+
+    /// The query for a change of the transactions of `entries` that could not be stored.
+    pub(super) fn put_aside(&self, entries: &[Entry]) -> (String, Vec<String>) {
+        let mut binds = Vec::new();
+        let mut conditions = self.conditions(&mut binds);
+        let commits: BTreeSet<i64> = entries.iter().map(|entry| entry.commit_lsn).collect();
+        binds.push(serde_json::json!(commits).to_string());
+        conditions.push(
+            "commit_lsn = ANY (ARRAY(SELECT pg_catalog.jsonb_array_elements_text($3::text::jsonb)::bigint))"
+                .to_owned(),
+        );
+        let conditions = conditions.join(" AND ");
+        let sql = format!(
+            "SELECT commit_lsn::text AS line FROM public._bemi_poison WHERE {conditions} LIMIT 1"
+        );
+        (sql, binds)
     }
 
     /// The query for everything that happened to a table before `position`.

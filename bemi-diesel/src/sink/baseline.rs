@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::ToSql;
 
-use super::store::{self, Beginning, CHANGES, COVERAGE};
+use super::store::{self, Beginning, CHANGES, COVERAGE, POISON};
 use crate::error::{Error, ErrorKind};
 use crate::postgres::Connection;
 use crate::setup::Server;
@@ -131,8 +131,10 @@ pub(crate) async fn discard(
     server: &Server,
     begun: Lsn,
 ) -> Result<(), Error> {
-    let sql =
-        format!("DELETE FROM {CHANGES} WHERE source = $1 AND commit_lsn = $2 AND operation = $3");
+    let sql = format!(
+        "WITH poison AS (DELETE FROM {POISON} WHERE source = $1 AND commit_lsn = $2 AND operation = $3) \
+         DELETE FROM {CHANGES} WHERE source = $1 AND commit_lsn = $2 AND operation = $3"
+    );
     let (source, operation) = (server.system_identifier, Operation::Snapshot.as_str());
     let position = begun.as_i64();
     let binds: [&(dyn ToSql + Sync); 3] = [&source, &position, &operation];

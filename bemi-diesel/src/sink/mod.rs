@@ -3,5 +3,6 @@
 #[cfg(feature = "cli")]
 pub(crate) mod baseline;
 mod encoding;
+pub(crate) mod poison;
 pub(crate) mod postgres;
 pub(crate) mod store;

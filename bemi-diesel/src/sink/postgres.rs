@@ -12,8 +12,9 @@ use uuid::Uuid;
 #[cfg(feature = "cli")]
 use super::baseline::Baseline;
 use super::encoding::{Encoding, is_untranslatable};
+use super::poison;
 use super::store::{self, Holding};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, ServerError};
 use crate::postgres::{Connection, Endpoint};
 #[cfg(feature = "cli")]
 use crate::setup::Server;
@@ -88,6 +89,8 @@ pub(crate) struct PostgresSink {
     /// How many changes are stored of a transaction whose rest has not come yet. It holds our own
     /// transaction open.
     partial: Option<u64>,
+    /// How many changes were put aside lately.
+    put_aside: u64,
     source: i64,
     database: String,
     slot: String,
@@ -128,6 +131,7 @@ impl PostgresSink {
             copy,
             encoding: Encoding::new(endpoint.clone()),
             partial: None,
+            put_aside: 0,
             source,
             database: database.to_owned(),
             slot: slot.to_owned(),
@@ -146,6 +150,11 @@ impl PostgresSink {
         self.publication
     }
 
+    /// How many changes were put aside since this was last asked.
+    pub(crate) fn take_put_aside(&mut self) -> u64 {
+        std::mem::take(&mut self.put_aside)
+    }
+
     /// Waits until the connection has ended.
     pub(crate) async fn closed(&self) {
         self.connection.closed().await;
@@ -157,7 +166,8 @@ impl PostgresSink {
     }
 
     /// Stores `transactions` and moves the progress to `flush_lsn`: both or nothing. What is stored
-    /// already, because somebody has set the progress back, is left as it is.
+    /// already, because somebody has set the progress back, is left as it is; what the destination refuses
+    /// is put aside.
     ///
     /// After an error, or when the returned future is dropped, it is unknown which: a new sink reads it
     /// from the progress.
@@ -170,8 +180,21 @@ impl PostgresSink {
             .iter()
             .flat_map(|transaction| &transaction.changes);
         let mut changes: Vec<&Change> = changes.collect();
+        while self.partial.is_none() {
+            let storing = self.store_together(&changes, transactions, flush_lsn);
+            let Err(error) = storing.await else {
+                self.flush_lsn = flush_lsn;
+                return Ok(());
+            };
+            self.run("ROLLBACK").await?;
+            match self.mend(error, &mut changes).await {
+                // One of them is refused: they are stored in parts, until it stands alone.
+                Err(error) if poison::refusal(&error).is_some() => self.begin().await?,
+                mended => mended?,
+            }
+        }
         if let Some(stored) = self.partial.take() {
-            let stored = stored + self.copy_part(&mut changes).await?;
+            let stored = stored + self.copy_part(changes).await?;
             for transaction in transactions {
                 self.cover(transaction).await?;
             }
@@ -181,11 +204,6 @@ impl PostgresSink {
             failpoint!("parts-advanced");
             self.run("COMMIT").await?;
             failpoint!("parts-committed");
-        } else {
-            while let Err(error) = self.store_together(&changes, transactions, flush_lsn).await {
-                self.run("ROLLBACK").await?;
-                self.mend(error, &mut changes).await?;
-            }
         }
         self.flush_lsn = flush_lsn;
         Ok(())
@@ -195,11 +213,10 @@ impl PostgresSink {
     /// it, when that is [stored](Self::store).
     pub(crate) async fn store_part(&mut self, changes: &[Change]) -> Result<(), Error> {
         if self.partial.is_none() {
-            self.run(BEGIN).await?;
-            self.claim().await?;
+            self.begin().await?;
             failpoint!("part-claimed");
         }
-        let stored = self.copy_part(&mut changes.iter().collect()).await?;
+        let stored = self.copy_part(changes.iter().collect()).await?;
         failpoint!("part-stored");
         self.partial = Some(self.partial.unwrap_or(0) + stored);
         Ok(())
@@ -215,9 +232,17 @@ impl PostgresSink {
         baseline: &Baseline<'_>,
     ) -> Result<(), Error> {
         self.run(BEGIN).await?;
-        self.copy_part(&mut changes.iter().collect()).await?;
+        self.copy_part(changes.iter().collect()).await?;
         baseline.save(&self.connection, server).await?;
         self.run("COMMIT").await
+    }
+
+    /// Begins a transaction that stores changes in parts.
+    async fn begin(&mut self) -> Result<(), Error> {
+        self.run(BEGIN).await?;
+        self.claim().await?;
+        self.partial = Some(0);
+        Ok(())
     }
 
     async fn claim(&self) -> Result<(), Error> {
@@ -235,15 +260,63 @@ impl PostgresSink {
         }
     }
 
-    /// How many changes that were.
-    async fn copy_part(&mut self, changes: &mut Vec<&Change>) -> Result<u64, Error> {
-        self.run("SAVEPOINT part").await?;
-        while let Err(error) = self.copy(changes).await {
-            self.run("ROLLBACK TO SAVEPOINT part").await?;
-            self.mend(error, changes).await?;
+    /// Copies `changes`, and puts those aside that are refused, which it finds by halves. How many changes
+    /// that were.
+    async fn copy_part(&mut self, changes: Vec<&Change>) -> Result<u64, Error> {
+        let (mut count, mut refused) = (0, Vec::new());
+        let mut parts = vec![changes];
+        while let Some(mut part) = parts.pop() {
+            self.run("SAVEPOINT part").await?;
+            let copied = self.copy(&part).await;
+            if copied.is_err() {
+                self.run("ROLLBACK TO SAVEPOINT part").await?;
+            }
+            self.run("RELEASE SAVEPOINT part").await?;
+            let Err(error) = copied else {
+                count += part.len() as u64;
+                continue;
+            };
+            match self.mend(error, &mut part).await {
+                Ok(()) => parts.push(part),
+                Err(error) => match (poison::refusal(&error), &*part) {
+                    (Some(reason), [change]) => refused.push((*change, reason.clone())),
+                    (Some(_), [_, _, ..]) => {
+                        let rest = part.split_off(part.len() / 2);
+                        parts.extend([rest, part]);
+                    }
+                    _ => return Err(error),
+                },
+            }
         }
-        self.run("RELEASE SAVEPOINT part").await?;
-        Ok(changes.len() as u64)
+        self.put_all_aside(&refused).await?;
+        Ok(count + refused.len() as u64)
+    }
+
+    async fn put_all_aside(&mut self, refused: &[(&Change, ServerError)]) -> Result<(), Error> {
+        for (change, reason) in refused {
+            poison::put_aside(&self.connection, &self.encoding, change, reason).await?;
+        }
+        failpoint!("put-aside");
+        if let Some((change, reason)) = refused.first() {
+            tracing::warn!(
+                changes = refused.len(), %reason, lsn = %change.commit_lsn, ordinal = change.ordinal, table = &*change.table,
+                "changes cannot be stored and are put aside: `bemi replay-poison` tries them again"
+            );
+        }
+        self.put_aside += refused.len() as u64;
+        Ok(())
+    }
+
+    /// Stores a change that was put aside, by its commit and ordinal, unless it is still refused; whether
+    /// it is not put aside any more.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn replay(&mut self, place: (i64, i64)) -> Result<bool, Error> {
+        self.run(BEGIN).await?;
+        let change = poison::take_back(&self.connection, self.source, place).await?;
+        self.copy_part(change.iter().collect()).await?;
+        failpoint!("replayed");
+        self.run("COMMIT").await?;
+        Ok(self.take_put_aside() == 0)
     }
 
     /// Gives the transaction's parts the context that came after them.
@@ -251,15 +324,16 @@ impl PostgresSink {
         let Some(LateContext { before, context }) = &transaction.late_context else {
             return Ok(());
         };
-        let (before, commit_lsn) = (before.cast_signed(), transaction.commit_lsn.as_i64());
+        let (ordinal, commit_lsn) = (before.cast_signed(), transaction.commit_lsn.as_i64());
         self.run("SAVEPOINT part").await?;
         loop {
             let json = Jsonb(self.encoding.json(context));
-            let binds: [&(dyn ToSql + Sync); 4] = [&self.source, &commit_lsn, &before, &json];
+            let binds: [&(dyn ToSql + Sync); 4] = [&self.source, &commit_lsn, &ordinal, &json];
             // It takes as long as there are rows, so there is no telling when it is overdue.
             let covered = self.connection.client.execute(COVER, &binds).await;
             let Err(error) = covered else {
-                return Ok(());
+                let place = (self.source, transaction.commit_lsn, *before);
+                return poison::cover(&self.connection, place, context).await;
             };
             let error = self.connection.error(STORING, &error);
             self.run("ROLLBACK TO SAVEPOINT part").await?;

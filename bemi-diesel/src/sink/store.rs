@@ -22,7 +22,10 @@ pub(super) const COVERAGE: &str = "public._bemi_coverage";
 /// Which tables have held the rows of a partitioned table.
 const PARTITIONS: &str = "public._bemi_partitions";
 
-const TABLES: [&str; 4] = [CHANGES, PROGRESS, COVERAGE, PARTITIONS];
+/// The changes that could not be stored.
+pub(super) const POISON: &str = "public._bemi_poison";
+
+const TABLES: [&str; 5] = [CHANGES, PROGRESS, COVERAGE, PARTITIONS, POISON];
 
 const SCHEMA: &str = include_str!("../../migrations/0001_changes.sql");
 
@@ -45,10 +48,12 @@ pub(crate) fn is_ours(oid: &str) -> String {
         "EXISTS (SELECT FROM (SELECT ({oid})::oid UNION SELECT relid FROM pg_partition_ancestors({oid})) whole (oid) \
          JOIN pg_class ON pg_class.oid = whole.oid \
          WHERE obj_description(whole.oid, 'pg_class') LIKE 'bemi:%' \
-            OR relnamespace = to_regnamespace('public') AND relname IN ('changes', '_bemi_progress', '_bemi_coverage', '_bemi_partitions') \
+            OR relnamespace = to_regnamespace('public') \
+               AND relname IN ('changes', '_bemi_progress', '_bemi_coverage', '_bemi_partitions', '_bemi_poison') \
                AND 2 = (SELECT count(*) FROM pg_attribute WHERE attrelid = whole.oid AND NOT attisdropped \
                         AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' \
-                                        WHEN '_bemi_progress' THEN 'flush_lsn' ELSE 'since_lsn' END)))"
+                                        WHEN '_bemi_progress' THEN 'flush_lsn' WHEN '_bemi_poison' THEN 'late_context' \
+                                        ELSE 'since_lsn' END)))"
     )
 }
 

@@ -18,6 +18,7 @@ mod lost;
 mod names;
 mod network;
 mod own_tables;
+mod poison;
 mod proxy;
 mod revert;
 mod rules;

@@ -128,7 +128,7 @@ impl Shop {
         self.bemi_at(url, url, arguments)
     }
 
-    fn bemi_at(&self, source: &str, destination: &str, arguments: &[&str]) -> Outcome {
+    pub(crate) fn bemi_at(&self, source: &str, destination: &str, arguments: &[&str]) -> Outcome {
         let connection = [
             "--database-url",
             source,

@@ -11,6 +11,7 @@ mod asynchronous;
 mod capture;
 mod context;
 mod faults;
+mod foreign;
 mod hostile;
 mod images;
 mod operations;
