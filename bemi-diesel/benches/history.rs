@@ -74,8 +74,10 @@ const CHANGES: &str = "
 
 /// The trail covers everything up to here.
 const COVERAGE: &str = "
+    CREATE PUBLICATION bemi FOR TABLE t0;
     INSERT INTO _bemi_progress (source, database, slot, publication, flush_lsn, covered_at)
-    SELECT system_identifier, current_database(), 'bemi', 0, 'FFFFFFF/0', '2027-01-01' FROM pg_control_system();
+    SELECT system_identifier, current_database(), 'bemi', pg_publication.oid, 'FFFFFFF/0', '2027-01-01'
+    FROM pg_control_system(), pg_publication;
     INSERT INTO _bemi_coverage (source, database, schema, \"table\", oid, from_lsn, since_lsn, since)
     SELECT system_identifier, current_database(), 'public', 't0', 't0'::regclass::oid, 0, 0, '2025-01-01'
     FROM pg_control_system();
@@ -156,7 +158,7 @@ fn main() {
     });
     ask("history of a record", "5 ms", &mut times);
     let mut times = self::times(QUESTIONS, || {
-        let instant = now - TimeDelta::seconds(fastrand::i64(..80 * 86_400));
+        let instant = now - TimeDelta::seconds(fastrand::i64(0..80 * 86_400));
         let found = rows_as_of("t0", instant)
             .record(key())
             .load(&mut connection);
@@ -170,7 +172,7 @@ fn main() {
         ("the same of one who makes every tenth", Some(FREQUENT)),
     ] {
         let mut times = self::times(QUESTIONS / 4, || {
-            let user = user.unwrap_or_else(|| fastrand::i64(..1000));
+            let user = user.unwrap_or_else(|| fastrand::i64(0..1000));
             let theirs = history().context(json!({ "user_id": user })).since(week);
             let page: Vec<Change> = theirs.limit(PAGE).load(&mut connection).unwrap();
             assert!(!page.is_empty());
