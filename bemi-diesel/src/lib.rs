@@ -102,6 +102,8 @@ mod sink;
 mod sql;
 #[cfg(feature = "capture")]
 mod stitch;
+#[cfg(any(feature = "sync", feature = "async"))]
+pub mod tracked;
 #[cfg(feature = "capture")]
 mod value;
 
@@ -133,6 +135,8 @@ pub use scope::{
 };
 #[cfg(feature = "async")]
 pub use scope::{spawn, spawn_blocking};
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use tracked::Tracked;
 
 /// Sets members of the ambient context when the function starts.
 ///
@@ -186,8 +190,26 @@ pub use scope::{spawn, spawn_blocking};
 #[doc(inline)]
 pub use bemi_macros::bemi_context;
 
-/// What the code that `#[bemi_context]` writes calls. Not for people: it changes without notice.
+/// Implements [`Tracked`](trait@Tracked), where its attributes are documented.
+#[cfg(any(feature = "sync", feature = "async"))]
+#[doc(inline)]
+pub use bemi_macros::Tracked;
+
+/// What the code that the macros write calls. Not for people: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::scope::SharedContext;
+
+    #[cfg(any(feature = "sync", feature = "async"))]
+    pub use self::tracked::*;
+
+    #[cfg(any(feature = "sync", feature = "async"))]
+    mod tracked {
+        pub use diesel::{Column as DieselColumn, Table};
+
+        pub use crate::JsonObject;
+        pub use crate::history::Key;
+        pub use crate::tracked::private::*;
+        pub use crate::tracked::{MisfitError, Tracked, TrackedTable, bytea, from_text};
+    }
 }

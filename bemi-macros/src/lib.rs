@@ -1,13 +1,15 @@
-//! The `#[bemi_context]` attribute; use it through `bemi_diesel::bemi_context`, where it is
+//! The attribute `#[bemi_context]` and `#[derive(Tracked)]`; use them through `bemi_diesel`, where they are
 //! documented.
 //!
-//! parse (`attr`, `function`) → check (`valid`) → write (`expand`). The code that it writes
-//! names only `::bemi_diesel::__private`, so this crate needs no other of bemi's.
+//! `#[bemi_context]`: parse (`attr`, `function`) → check (`valid`) → write (`expand`); the other one is in
+//! `tracked`. The code that they write names only `::bemi_diesel::__private`, so this crate needs no other of
+//! bemi's.
 
 mod attr;
 mod expand;
 mod function;
 mod mistakes;
+mod tracked;
 mod valid;
 
 #[cfg(test)]
@@ -23,6 +25,12 @@ pub fn bemi_context(
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
     rewrite(attribute.into(), item.into()).into()
+}
+
+/// The code that the derive writes names the crate `::bemi_diesel`, so that one keeps its name in `Cargo.toml`.
+#[proc_macro_derive(Tracked, attributes(diesel, tracked))]
+pub fn tracked(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    tracked::derive(item.into()).into()
 }
 
 /// The function with its prologue; after a mistake the item as it was, with every mistake beside it,

@@ -75,6 +75,8 @@ fn pure_modules_do_nothing_but_compute() {
         "bemi-diesel/src/history/fold.rs",
         "bemi-diesel/src/history/references.rs",
         "bemi-diesel/src/history/travel.rs",
+        "bemi-diesel/src/tracked/misfit.rs",
+        "bemi-diesel/src/tracked/reading.rs",
         "bemi-diesel/src/revert/catalog.rs",
         "bemi-diesel/src/revert/facts.rs",
         "bemi-diesel/src/revert/fold.rs",

@@ -7,7 +7,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use tokio_postgres::types::ToSql;
 
 use super::filter::explain;
-use super::output::{self, Output};
+use super::output::{self, Output, visible};
+use super::pager::page;
 use crate::error::{Error, ErrorKind};
 use crate::history::{
     Answer, Instant, Live, Place, Stored, TravelError, decide, images, live, moment, stored,
@@ -95,7 +96,7 @@ pub(super) async fn run(settings: &Settings, args: AsOfArgs, output: Output) -> 
             anstream::eprintln!("no row was there then");
             Ok(())
         }
-        Output::Text => output::print_text(&table(&rows).map_err(unreadable)?.to_string()),
+        Output::Text => page(&table(&rows).map_err(unreadable)?.to_string()),
     }
 }
 
@@ -139,12 +140,13 @@ fn table(rows: &[JsonObject]) -> serde_json::Result<Table> {
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(&names);
+        .set_header(names.iter().copied().map(visible));
     for row in &rows {
         table.add_row(names.iter().map(|name| {
             let value = row.iter().find(|(own, _)| own == name);
             let value = value.map_or("", |(_, value)| value.get());
-            serde_json::from_str::<String>(value).unwrap_or_else(|_| value.to_owned())
+            let text = serde_json::from_str::<String>(value);
+            visible(text.as_deref().unwrap_or(value)).into_owned()
         }));
     }
     Ok(table)

@@ -5,22 +5,23 @@ use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::filter::{self, FilterArgs};
-use super::output::{self, Output};
+use super::output::{self, Array, Output};
+use super::pager::page;
 use crate::Change;
 use crate::error::Error;
 use crate::settings::Settings;
 
 /// How many changes people see unless they ask for more.
-pub(super) const DEFAULT_LIMIT: i64 = 50;
+const DEFAULT_LIMIT: i64 = 50;
 
 #[derive(Args)]
 pub(super) struct ChangesArgs {
     #[command(flatten)]
-    pub(super) filter: FilterArgs,
+    filter: FilterArgs,
 
     /// Only the last N [default: 50 for people, all with --json].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
-    pub(super) limit: Option<i64>,
+    limit: Option<i64>,
 }
 
 pub(super) async fn run(
@@ -28,8 +29,27 @@ pub(super) async fn run(
     args: ChangesArgs,
     output: Output,
 ) -> Result<(), Error> {
+    list(settings, args, output, output::json, table).await
+}
+
+/// Lists changes: for programs each as the JSON that `document` gives, for people as the text that `text`
+/// makes of the last of them.
+pub(super) async fn list(
+    settings: &Settings,
+    args: ChangesArgs,
+    output: Output,
+    document: impl Fn(&Change) -> Result<String, Error>,
+    text: impl Fn(&[Change]) -> String,
+) -> Result<(), Error> {
     match output {
-        Output::Json => print_json(settings, args).await,
+        Output::Json => {
+            let mut array = Array::new(std::io::stdout().lock());
+            filter::read(settings, args.filter, args.limit, |change| {
+                array.push(&document(&change)?)
+            })
+            .await?;
+            array.finish()
+        }
         Output::Text => {
             let limit = args.limit.unwrap_or(DEFAULT_LIMIT);
             let (changes, more) = last(settings, args.filter, limit).await?;
@@ -37,22 +57,25 @@ pub(super) async fn run(
                 anstream::eprintln!("no change matches");
                 return Ok(());
             }
-            print_table(&changes)?;
-            say_more(changes.len(), more);
+            page(&text(&changes))?;
+            if more {
+                let shown = changes.len();
+                anstream::eprintln!("the last {shown} of more; --limit shows others");
+            }
             Ok(())
         }
     }
 }
 
 /// The last `limit` changes, and whether there are more.
-pub(super) async fn last(
+async fn last(
     settings: &Settings,
     filter: FilterArgs,
     limit: i64,
 ) -> Result<(Vec<Change>, bool), Error> {
     let mut changes = Vec::new();
     // One more than is shown tells whether there are more.
-    filter::read(settings, filter, Some(limit + 1), |change| {
+    filter::read(settings, filter, Some(limit.saturating_add(1)), |change| {
         changes.push(change);
         Ok(())
     })
@@ -64,25 +87,7 @@ pub(super) async fn last(
     Ok((changes, more))
 }
 
-pub(super) fn say_more(shown: usize, more: bool) {
-    if more {
-        anstream::eprintln!("the last {shown} of more; --limit shows others");
-    }
-}
-
-/// One array, written row by row: it may be larger than memory.
-async fn print_json(settings: &Settings, args: ChangesArgs) -> Result<(), Error> {
-    let mut separator = "[";
-    filter::read(settings, args.filter, args.limit, |change| {
-        output::print_text(&format!("{separator}{}", output::json(&change)?))?;
-        separator = ",";
-        Ok(())
-    })
-    .await?;
-    output::print_text(if separator == "[" { "[]" } else { "]" })
-}
-
-fn print_table(changes: &[Change]) -> Result<(), Error> {
+fn table(changes: &[Change]) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
@@ -97,17 +102,19 @@ fn print_table(changes: &[Change]) -> Result<(), Error> {
         "committed_at",
     ]);
     for change in changes {
-        table.add_row([
+        let at = change
+            .committed_at
+            .to_rfc3339_opts(SecondsFormat::Micros, true);
+        let cells = [
             change.primary_key.as_deref().unwrap_or(""),
             &change.table,
             change.operation.as_str(),
             change.before.as_str(),
             change.after.as_str(),
             change.context.as_str(),
-            &change
-                .committed_at
-                .to_rfc3339_opts(SecondsFormat::Micros, true),
-        ]);
+            &at,
+        ];
+        table.add_row(cells.map(output::visible));
     }
-    output::print_text(&table.to_string())
+    table.to_string()
 }

@@ -1,12 +1,12 @@
 //! `bemi diff`.
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use owo_colors::OwoColorize;
 use serde::Serialize;
+use uuid::Uuid;
 
-use super::changes::{ChangesArgs, DEFAULT_LIMIT, last, say_more};
-use super::filter;
-use super::output::{self, Output};
+use super::changes::{ChangesArgs, list};
+use super::output::{self, Output, visible};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::{Change, Difference};
@@ -19,52 +19,31 @@ pub(super) async fn run(
     args: ChangesArgs,
     output: Output,
 ) -> Result<(), Error> {
-    match output {
-        Output::Json => print_json(settings, args).await,
-        Output::Text => {
-            let limit = args.limit.unwrap_or(DEFAULT_LIMIT);
-            let (changes, more) = last(settings, args.filter, limit).await?;
-            if changes.is_empty() {
-                anstream::eprintln!("no change matches");
-            }
-            for change in &changes {
-                output::print_text(&text(change))?;
-            }
-            say_more(changes.len(), more);
-            Ok(())
-        }
-    }
+    let texts = |changes: &[Change]| changes.iter().map(text).collect::<Vec<_>>().join("\n");
+    list(settings, args, output, document, texts).await
 }
 
-/// An array of changes, each with its differences in place of the rows.
-async fn print_json(settings: &Settings, args: ChangesArgs) -> Result<(), Error> {
+/// The change with its differences in place of the rows.
+fn document(change: &Change) -> Result<String, Error> {
     #[derive(Serialize)]
     struct Differences<'a> {
-        id: uuid::Uuid,
+        id: Uuid,
         schema: &'a str,
         table: &'a str,
         primary_key: Option<&'a str>,
         operation: &'a str,
-        committed_at: chrono::DateTime<chrono::Utc>,
+        committed_at: DateTime<Utc>,
         diff: Vec<Difference>,
     }
-    let mut separator = "[";
-    filter::read(settings, args.filter, args.limit, |change| {
-        let differences = Differences {
-            id: change.id,
-            schema: &change.schema,
-            table: &change.table,
-            primary_key: change.primary_key.as_deref(),
-            operation: change.operation.as_str(),
-            committed_at: change.committed_at,
-            diff: change.diff(),
-        };
-        output::print_text(&format!("{separator}{}", output::json(&differences)?))?;
-        separator = ",";
-        Ok(())
+    output::json(&Differences {
+        id: change.id,
+        schema: &change.schema,
+        table: &change.table,
+        primary_key: change.primary_key.as_deref(),
+        operation: change.operation.as_str(),
+        committed_at: change.committed_at,
+        diff: change.diff(),
     })
-    .await?;
-    output::print_text(if separator == "[" { "[]" } else { "]" })
 }
 
 /// A line for the change, and one or two for each value.
@@ -79,9 +58,11 @@ fn text(change: &Change) -> String {
         change.schema,
         change.table
     );
-    let mut lines = vec![format!("{} {}", title.trim_end().bold(), at.dimmed())];
+    let title = visible(title.trim_end());
+    let mut lines = vec![format!("{} {}", title.bold(), at.dimmed())];
     for difference in change.diff() {
         let path = difference.path.join(".");
+        let path = visible(&path);
         if let Some(old) = &difference.old {
             lines.push(
                 format!("  - {path}: {}", folded(old.get()))
@@ -102,7 +83,7 @@ fn text(change: &Change) -> String {
 
 fn folded(value: &str) -> String {
     match value.char_indices().nth(FOLD) {
-        Some((end, _)) => format!("{}… ({} bytes)", &value[..end], value.len()),
-        None => value.to_owned(),
+        Some((end, _)) => format!("{}… ({} bytes)", visible(&value[..end]), value.len()),
+        None => visible(value).into_owned(),
     }
 }

@@ -1,15 +1,17 @@
 //! `bemi export`.
 
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, ValueEnum};
 
 use super::filter::{self, FilterArgs};
-use super::output;
-use crate::error::{Error, ErrorKind};
+use super::output::{self, Array, Output};
+use crate::Change;
+use crate::error::Error;
 use crate::settings::Settings;
-use crate::{Change, Lsn};
 
 /// After how many changes people see how far it is.
 const STEP: u64 = 10_000;
@@ -19,9 +21,9 @@ pub(super) struct ExportArgs {
     #[command(flatten)]
     filter: FilterArgs,
 
-    /// The form.
-    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    format: Format,
+    /// The form [default: jsonl, or json with --json].
+    #[arg(long, value_enum)]
+    format: Option<Format>,
 
     /// Write to this file [default: standard output].
     #[arg(long, value_name = "FILE")]
@@ -38,113 +40,167 @@ enum Format {
     Jsonl,
 }
 
-pub(super) async fn run(settings: &Settings, args: ExportArgs) -> Result<(), Error> {
-    let target: Box<dyn Write> = match &args.output {
-        Some(path) => Box::new(std::fs::File::create(path).map_err(writing)?),
-        None => Box::new(io::stdout().lock()),
-    };
-    let mut target = BufWriter::new(target);
-    let terminal = io::stderr().is_terminal();
-    let mut count = 0;
-    let written = filter::read(settings, args.filter, None, |change| {
-        write(&mut target, args.format, count, &change).map_err(writing)?;
-        count += 1;
-        if terminal && count % STEP == 0 {
-            anstream::eprint!("\r{count} changes, up to {}", change.committed_at);
-        }
+pub(super) async fn run(
+    settings: &Settings,
+    args: ExportArgs,
+    output: Output,
+) -> Result<(), Error> {
+    let format = args.format.unwrap_or(match output {
+        Output::Json => Format::Json,
+        Output::Text => Format::Jsonl,
+    });
+    let path = args.output.as_deref();
+    let mut progress = Progress::new(path.is_some() || !io::stdout().is_terminal());
+    let mut writer = None;
+    let read = filter::read(settings, args.filter, None, |change| {
+        // Not before: an export that cannot begin leaves an earlier one alone.
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => none.insert(Writer::begin(format, path)?),
+        };
+        writer.write(&change)?;
+        progress.advance(&change);
         Ok(())
-    })
-    .await
-    .and_then(|()| finish(&mut target, args.format, count).map_err(writing));
-    if terminal && count >= STEP {
-        anstream::eprintln!();
+    });
+    let read = read.await;
+    progress.end();
+    read?;
+    let writer = match writer {
+        Some(writer) => writer,
+        None => Writer::begin(format, path)?,
+    };
+    writer.finish()?;
+    if path.is_some() {
+        let changes = if progress.count == 1 {
+            "change"
+        } else {
+            "changes"
+        };
+        anstream::eprintln!("{} {changes}", progress.count);
     }
-    match written {
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(error) if is_broken_pipe(&error) => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => {
-            if args.output.is_some() {
-                anstream::eprintln!("{count} changes");
-            }
-            Ok(())
+    Ok(())
+}
+
+/// How far it is, for people who look on.
+struct Progress {
+    shown: bool,
+    count: u64,
+}
+
+impl Progress {
+    /// `apart` tells whether the changes themselves go elsewhere than to the terminal.
+    fn new(apart: bool) -> Self {
+        Self {
+            shown: apart && io::stderr().is_terminal(),
+            count: 0,
+        }
+    }
+
+    fn advance(&mut self, change: &Change) {
+        self.count += 1;
+        if self.shown && self.count.is_multiple_of(STEP) {
+            anstream::eprint!(
+                "\r{} changes, up to {}",
+                self.count,
+                time(change.committed_at)
+            );
+        }
+    }
+
+    fn end(&self) {
+        if self.shown && self.count >= STEP {
+            anstream::eprintln!();
         }
     }
 }
 
-fn writing(error: io::Error) -> Error {
-    Error::with_source(
-        ErrorKind::Io {
-            doing: "writing the export",
-        },
-        error,
-    )
+type Target = Box<dyn Write>;
+
+enum Writer {
+    Csv(BufWriter<Target>),
+    Json(Array<Target>),
+    Jsonl(BufWriter<Target>),
 }
 
-fn is_broken_pipe(error: &Error) -> bool {
-    std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+impl Writer {
+    fn begin(format: Format, path: Option<&Path>) -> Result<Self, Error> {
+        let target: Target = match path {
+            Some(path) => Box::new(File::create(path).map_err(|error| {
+                Error::configuration(format!("cannot write {}: {error}", path.display()))
+            })?),
+            None => Box::new(io::stdout().lock()),
+        };
+        Ok(match format {
+            Format::Csv => {
+                let mut target = BufWriter::new(target);
+                writeln!(target, "{COLUMNS}").map_err(output::writing)?;
+                Self::Csv(target)
+            }
+            Format::Json => Self::Json(Array::new(target)),
+            Format::Jsonl => Self::Jsonl(BufWriter::new(target)),
+        })
+    }
+
+    fn write(&mut self, change: &Change) -> Result<(), Error> {
+        match self {
+            Self::Csv(target) => writeln!(target, "{}", line(change)).map_err(output::writing),
+            Self::Json(array) => array.push(&output::json(change)?),
+            Self::Jsonl(target) => {
+                writeln!(target, "{}", output::json(change)?).map_err(output::writing)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        match self {
+            Self::Csv(mut target) | Self::Jsonl(mut target) => {
+                target.flush().map_err(output::writing)
+            }
+            Self::Json(array) => array.finish(),
+        }
+    }
 }
 
 const COLUMNS: &str = "id,source,database,schema,table,primary_key,previous_key,operation,before,after,context,\
-                       committed_at,transaction_id,position,commit_lsn,ordinal";
+                       committed_at,queued_at,created_at,transaction_id,position,commit_lsn,ordinal";
 
-fn write(target: &mut impl Write, format: Format, count: u64, change: &Change) -> io::Result<()> {
-    match format {
-        Format::Jsonl => writeln!(
-            target,
-            "{}",
-            output::json(change).map_err(io::Error::other)?
-        ),
-        Format::Json => {
-            let separator = if count == 0 { '[' } else { ',' };
-            let json = output::json(change).map_err(io::Error::other)?;
-            writeln!(target, "{separator}{json}")
-        }
-        Format::Csv => {
-            if count == 0 {
-                writeln!(target, "{COLUMNS}")?;
-            }
-            let lsn = |lsn: Lsn| lsn.to_string();
-            let fields = [
-                change.id.to_string(),
-                change.source.to_string(),
-                change.database.to_string(),
-                change.schema.to_string(),
-                change.table.to_string(),
-                change.primary_key.clone().unwrap_or_default(),
-                change.previous_key.clone().unwrap_or_default(),
-                change.operation.as_str().to_owned(),
-                change.before.as_str().to_owned(),
-                change.after.as_str().to_owned(),
-                change.context.as_str().to_owned(),
-                change.committed_at.to_rfc3339(),
-                change.transaction_id.to_string(),
-                lsn(change.position),
-                lsn(change.commit_lsn),
-                change.ordinal.to_string(),
-            ];
-            writeln!(target, "{}", fields.map(|field| quoted(&field)).join(","))
-        }
-    }
+fn line(change: &Change) -> String {
+    let text = |text: &str| Some(text.to_owned());
+    let fields = [
+        Some(change.id.to_string()),
+        Some(change.source.to_string()),
+        text(&change.database),
+        text(&change.schema),
+        text(&change.table),
+        change.primary_key.clone(),
+        change.previous_key.clone(),
+        text(change.operation.as_str()),
+        text(change.before.as_str()),
+        text(change.after.as_str()),
+        text(change.context.as_str()),
+        Some(time(change.committed_at)),
+        Some(time(change.queued_at)),
+        change.created_at.map(time),
+        Some(change.transaction_id.to_string()),
+        Some(change.position.as_u64().to_string()),
+        Some(change.commit_lsn.as_u64().to_string()),
+        Some(change.ordinal.to_string()),
+    ];
+    fields
+        .map(|value| value.as_deref().map_or_else(String::new, field))
+        .join(",")
 }
 
-fn finish(target: &mut impl Write, format: Format, count: u64) -> io::Result<()> {
-    match (format, count) {
-        (Format::Json, 0) => writeln!(target, "[]")?,
-        (Format::Json, _) => writeln!(target, "]")?,
-        (Format::Csv, 0) => writeln!(target, "{COLUMNS}")?,
-        _ => {}
-    }
-    target.flush()
+/// As in JSON.
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// A field as [RFC 4180](https://www.rfc-editor.org/rfc/rfc4180) writes it.
-fn quoted(field: &str) -> String {
-    if field.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
+fn field(value: &str) -> String {
+    if value.is_empty() || value.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", value.replace('"', "\"\""))
     } else {
-        field.to_owned()
+        value.to_owned()
     }
 }

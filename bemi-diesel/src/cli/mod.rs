@@ -6,6 +6,7 @@ mod diff;
 mod export;
 mod filter;
 mod output;
+mod pager;
 mod replay_poison;
 mod revert;
 mod run;
@@ -29,6 +30,9 @@ use crate::settings::{DEFAULT_NAME, Settings};
 /// with the application's context in one table, `changes`.
 ///
 /// Begin with `bemi setup`, then keep `bemi run` running, and ask with `bemi changes`.
+///
+/// On a terminal, long answers are coloured unless `NO_COLOR` is set, and go through `BEMI_PAGER`, `PAGER` or
+/// `less`.
 #[derive(Parser)]
 #[command(name = "bemi", version, max_term_width = 100)]
 struct Cli {
@@ -164,6 +168,9 @@ enum Command {
     )]
     AsOf(as_of::AsOfArgs),
     /// Write changes to a file or to standard output, however many there are.
+    ///
+    /// Each has all the columns of the table `changes`. In CSV the rows and the context are JSON, an empty
+    /// field is NULL, and an empty text is "".
     #[command(
         after_help = "Examples:\n  bemi export --format csv --output changes.csv --since 2026-01-01\n  \
                             bemi export --table todos | gzip > todos.jsonl.gz"
@@ -234,7 +241,7 @@ pub fn main() -> ExitCode {
             Command::Changes(args) => changes::run(&settings, args, output).await,
             Command::Diff(args) => diff::run(&settings, args, output).await,
             Command::AsOf(args) => as_of::run(&settings, args, output).await,
-            Command::Export(args) => export::run(&settings, args).await,
+            Command::Export(args) => export::run(&settings, args, output).await,
             Command::Revert(args) => revert::run(&settings, *args, output).await,
             Command::ReplayPoison(args) => replay_poison::run(&settings, args, output).await,
             Command::Teardown(args) => teardown::run(&settings, &args, output).await,
@@ -242,6 +249,7 @@ pub fn main() -> ExitCode {
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_enough(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::print_error(&error);
             ExitCode::FAILURE

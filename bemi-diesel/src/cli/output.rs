@@ -1,6 +1,7 @@
 //! What people and programs see.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, BufWriter, Write};
 
 use owo_colors::OwoColorize;
 use serde::Serialize;
@@ -50,14 +51,69 @@ pub(super) fn print_json(document: &impl Serialize) -> Result<(), Error> {
 /// Prints a line on standard output. A reader that has seen enough (`| head`) is no failure.
 pub(super) fn print_text(text: &str) -> Result<(), Error> {
     match writeln!(anstream::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::with_source(
-            ErrorKind::Io {
-                doing: "writing to standard output",
-            },
-            error,
-        )),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(writing(error)),
         _ => Ok(()),
     }
+}
+
+/// A JSON array, written element by element: it may be larger than memory.
+pub(super) struct Array<W: Write> {
+    target: BufWriter<W>,
+    empty: bool,
+}
+
+impl<W: Write> Array<W> {
+    pub(super) fn new(target: W) -> Self {
+        Self {
+            target: BufWriter::new(target),
+            empty: true,
+        }
+    }
+
+    /// Adds an element, which is JSON.
+    pub(super) fn push(&mut self, json: &str) -> Result<(), Error> {
+        let separator = if self.empty { '[' } else { ',' };
+        self.empty = false;
+        writeln!(self.target, "{separator}{json}").map_err(writing)
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), Error> {
+        let end = if self.empty { "[]" } else { "]" };
+        writeln!(self.target, "{end}")
+            .and_then(|()| self.target.flush())
+            .map_err(writing)
+    }
+}
+
+const WRITING: &str = "writing the output";
+
+/// What cannot be written.
+pub(super) fn writing(error: io::Error) -> Error {
+    Error::with_source(ErrorKind::Io { doing: WRITING }, error)
+}
+
+/// Whether the reader of the output has seen enough (`| head`), which is no failure.
+pub(super) fn is_enough(error: &Error) -> bool {
+    *error.kind() == ErrorKind::Io { doing: WRITING }
+        && std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<io::Error>())
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// `text` without characters that a terminal would obey.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.into()
 }
 
 /// Prints what setup or teardown did.

@@ -1,6 +1,7 @@
 //! Why the past cannot be shown.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -31,6 +32,17 @@ pub enum TravelError {
     Several(Vec<String>),
     /// The instant is later than what is stored.
     TooLate {
+        /// Everything that was committed before this is stored.
+        covered_lsn: Lsn,
+        /// Everything that was committed up to this time is stored, as far as is known.
+        covered_at: Option<DateTime<Utc>>,
+    },
+    /// What was waited for has not been stored in time.
+    NotReached {
+        /// Everything that was committed before this was to be stored.
+        wanted_lsn: Lsn,
+        /// How long it was waited.
+        waited: Duration,
         /// Everything that was committed before this is stored.
         covered_lsn: Lsn,
         /// Everything that was committed up to this time is stored, as far as is known.
@@ -117,6 +129,21 @@ impl fmt::Display for TravelError {
                 f,
                 "the trail does not reach this instant yet: it covers {covered_lsn}"
             ),
+            Self::NotReached {
+                wanted_lsn,
+                waited,
+                covered_lsn,
+                covered_at,
+            } => {
+                write!(
+                    f,
+                    "the trail has not reached {wanted_lsn} in {waited:?}: it covers {covered_lsn}"
+                )?;
+                if let Some(at) = covered_at {
+                    write!(f, ", {}", text(at))?;
+                }
+                f.write_str("; is the capture running? `bemi status` tells")
+            }
             Self::TooEarly { table, since } => write!(
                 f,
                 "the trail of {table} covers no instant before {}",

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
 use uuid::Uuid;
 
 /// A [primary key](crate::Change::primary_key) as text.
 ///
-/// Keys of one column come from texts, integers, `bool` and [`Uuid`], keys of several from tuples in the
-/// key's order. Any other value goes in as the text that PostgreSQL writes it as.
+/// Keys of one column come from texts, integers, `bool`, [`Uuid`], dates and times, keys of several from tuples
+/// in the key's order. Any other value goes in as the text that PostgreSQL writes it as.
 ///
 /// ```
 /// use bemi_diesel::history::Key;
@@ -26,7 +27,11 @@ impl Key {
         &self.0
     }
 
-    fn composite<const N: usize>(parts: [Key; N]) -> Self {
+    /// The key of several columns, or of one.
+    pub(crate) fn of_columns<const N: usize>(parts: [Key; N]) -> Self {
+        if let [Self(part)] = &parts[..] {
+            return Self(part.clone());
+        }
         let parts = parts.map(|Self(part)| part);
         Self(serde_json::Value::from(parts.to_vec()).to_string())
     }
@@ -41,6 +46,44 @@ impl fmt::Debug for Key {
 impl From<bool> for Key {
     fn from(value: bool) -> Self {
         Self(if value { "t" } else { "f" }.to_owned())
+    }
+}
+
+impl From<&bool> for Key {
+    fn from(value: &bool) -> Self {
+        Self::from(*value)
+    }
+}
+
+impl From<NaiveDateTime> for Key {
+    fn from(time: NaiveDateTime) -> Self {
+        // PostgreSQL writes as many digits as there are.
+        let micros = format!("{:06}", time.nanosecond() / 1000);
+        let micros = micros.trim_end_matches('0');
+        let point = if micros.is_empty() { "" } else { "." };
+        Self(format!(
+            "{}{point}{micros}",
+            time.format("%Y-%m-%d %H:%M:%S")
+        ))
+    }
+}
+
+impl From<DateTime<Utc>> for Key {
+    fn from(time: DateTime<Utc>) -> Self {
+        let Self(text) = time.naive_utc().into();
+        Self(text + "+00")
+    }
+}
+
+impl From<&NaiveDateTime> for Key {
+    fn from(time: &NaiveDateTime) -> Self {
+        Self::from(*time)
+    }
+}
+
+impl From<&DateTime<Utc>> for Key {
+    fn from(time: &DateTime<Utc>) -> Self {
+        Self::from(*time)
     }
 }
 
@@ -78,7 +121,7 @@ macro_rules! from_tuple {
     ($($ty:ident $at:tt),*) => {
         impl<$($ty: Into<Key>),*> From<($($ty,)*)> for Key {
             fn from(parts: ($($ty,)*)) -> Self {
-                Self::composite([$(parts.$at.into()),*])
+                Self::of_columns([$(parts.$at.into()),*])
             }
         }
     };

@@ -29,6 +29,8 @@
 #[cfg(any(feature = "sync", feature = "async"))]
 mod answer;
 mod ask;
+#[cfg(any(feature = "sync", feature = "async"))]
+mod at_least;
 mod cursor;
 mod error;
 #[cfg_attr(
@@ -63,6 +65,8 @@ pub(crate) use ask::{Answer, live, stored};
 #[cfg(any(feature = "sync", feature = "async"))]
 pub(crate) use ask::{DEPARTURE, facts};
 pub(crate) use ask::{Place, decide, moment};
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use at_least::{AtLeast, HistoryAtLeast, at_least, current_lsn};
 pub use cursor::{Cursor, ParseCursorError};
 pub use error::TravelError;
 #[cfg(feature = "cli")]

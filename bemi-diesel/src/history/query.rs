@@ -12,6 +12,7 @@ use super::cursor::Cursor;
 use super::group::{GroupBy, Groups};
 use super::key::Key;
 use crate::schema::changes;
+use crate::tracked::TrackedTable;
 use crate::{Change, Lsn, Operation, Xid};
 
 /// A boxed diesel query for [`Change`]s, to which every method of diesel's can be added.
@@ -115,6 +116,31 @@ impl History {
                     .is_not_null()
                     .and(changes::previous_key.eq(key)))
                 .assume_not_null(),
+        )
+    }
+
+    /// Of the table of a model, under each of its names.
+    pub(crate) fn of(self, table: &TrackedTable) -> Self {
+        let names: Vec<String> = table.names().map(str::to_owned).collect();
+        self.filter(
+            changes::schema
+                .eq(table.schema().to_owned())
+                .and(changes::table_name.eq_any(names)),
+        )
+    }
+
+    /// Of the records with this primary key, and what emptied their tables.
+    pub(crate) fn life_of(self, key: Key) -> Self {
+        let key = String::from(key);
+        self.filter(
+            changes::primary_key
+                .eq(key.clone())
+                .or(changes::previous_key
+                    .is_not_null()
+                    .and(changes::previous_key.eq(key)))
+                .assume_not_null()
+                // As a literal: the index of these is a partial one.
+                .or(sql::<Bool>("changes.operation = 'TRUNCATE'")),
         )
     }
 

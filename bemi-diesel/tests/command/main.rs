@@ -7,9 +7,12 @@
 )]
 
 mod access;
+mod as_of;
 mod bad_input;
 mod changes;
 mod ddl;
+mod diff;
+mod export;
 mod failpoints;
 mod follow;
 mod large;
@@ -30,3 +33,4 @@ mod snapshot;
 mod storm;
 mod support;
 mod tables;
+mod terminal;

@@ -37,6 +37,10 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
         "BEMI_IGNORE",
         "BEMI_KEEP_UNCHANGED",
         "RUST_LOG",
+        "BEMI_PAGER",
+        "PAGER",
+        "LESS",
+        "NO_COLOR",
     ] {
         command.env_remove(name);
     }

@@ -1,4 +1,4 @@
-//! What the attribute makes of a function, to be read by people. `cargo insta review` shows what a change
+//! What the macros make of an item, to be read by people. `cargo insta review` shows what a change
 //! of the macro does to it; without that tool `INSTA_UPDATE=always cargo test` writes it anew.
 
 use proc_macro2::TokenStream;
@@ -56,4 +56,34 @@ snapshots! {
     mistake: (id, skp(a), user.id = 1, user = 2) {
         async fn f(id: u8) {}
     }
+}
+
+#[test]
+fn model() {
+    let item = quote! {
+        #[derive(Tracked)]
+        #[diesel(table_name = crate::schema::todos, primary_key(id, list_id), check_for_backend(Pg))]
+        #[tracked(alias = "tasks")]
+        struct Todo<T> where T: DeserializeOwned {
+            id: i32,
+            #[diesel(column_name = list_id)]
+            list: T,
+            #[tracked(alias = "titel")]
+            title: Option<String>,
+            #[tracked(default = 3)]
+            priority: std::collections::HashMap<String, &'static [u8; 4]>,
+            price: Option<BigDecimal>,
+            photo: Vec<u8>,
+            #[tracked(deserialize_with = hours)]
+            hours: f64,
+            #[tracked(skip)]
+            open: bool,
+        }
+    };
+    let item: syn::DeriveInput = syn::parse2(item).expect("a struct");
+    let written = crate::tracked::derive(quote!(#item));
+    let file = syn::parse2(written).expect("items");
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("model", prettyplease::unparse(&file));
+    });
 }

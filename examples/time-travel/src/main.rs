@@ -8,12 +8,11 @@
     reason = "diesel's macros write items without"
 )]
 
-use bemi_diesel::history::{Instant, history};
-use bemi_diesel::{BemiConnection, Capture, Change, Context, Lsn, Revert, sync_scope};
+use bemi_diesel::history::{Instant, current_lsn, history};
+use bemi_diesel::{BemiConnection, Capture, Change, Context, Lsn, Revert, Tracked, sync_scope};
 use bemi_tests::Cluster;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 use serde_json::json;
 
 diesel::table! {
@@ -22,6 +21,13 @@ diesel::table! {
 
 diesel::table! {
     todos { id -> Integer, list_id -> Integer, title -> Text, done -> Bool }
+}
+
+#[derive(Queryable, Selectable, Tracked)]
+struct Todo {
+    id: i32,
+    title: String,
+    done: bool,
 }
 
 diesel::joinable!(todos -> lists (list_id));
@@ -42,7 +48,6 @@ async fn main() -> anyhow::Result<()> {
     let capture = Capture::builder(&url).start().await?;
 
     live(connection)?;
-    capture.wait_for(now(connection)?).await?;
     ask(connection)?;
     capture.shutdown().await?;
     Ok(())
@@ -75,8 +80,9 @@ fn live(c: &mut BemiConnection) -> QueryResult<()> {
 }
 
 fn ask(c: &mut BemiConnection) -> anyhow::Result<()> {
-    println!("What happened to to-do 1?");
-    let changes: Vec<Change> = history().record("todos", 1).load(c)?;
+    println!("What happened to to-do 1? All of it, up to now.");
+    let now: Lsn = diesel::select(current_lsn()).get_result(c)?;
+    let changes = Todo::history_of(1).at_least(now).load(c)?;
     for change in &changes {
         println!("  {} by {}", change.operation, by(change)?);
         change
@@ -86,11 +92,16 @@ fn ask(c: &mut BemiConnection) -> anyhow::Result<()> {
     }
 
     println!("Who completed it?");
-    let completed: Change = history()
-        .record("todos", 1)
-        .after(json!({"done": true}))
-        .first(c)?;
+    let completed: Change = Todo::history_of(1).after(json!({"done": true})).first(c)?;
     println!("  {}", by(&completed)?);
+
+    println!("What was it like after each change?");
+    for version in Todo::versions(1).load(c)? {
+        match version.row()? {
+            Some(todo) => println!("  {} (done: {})", todo.title, todo.done),
+            None => println!("  gone"),
+        }
+    }
 
     println!("What did eve do?");
     let hers: Vec<Change> = history().context(json!({"user": "eve"})).load(c)?;
@@ -103,7 +114,11 @@ fn ask(c: &mut BemiConnection) -> anyhow::Result<()> {
         );
     }
 
-    println!("What was there before?");
+    println!("What was to-do 2 like before that?");
+    let todo = Todo::as_of(Instant::before(&hers[0])).record(2).first(c)?;
+    println!("  {} (done: {})", todo.title, todo.done);
+
+    println!("What was there on the list?");
     let before =
         lists::table
             .inner_join(todos::table)
@@ -134,10 +149,4 @@ fn user<R>(name: &str, work: impl FnOnce() -> R) -> R {
 /// Who made a change.
 fn by(change: &Change) -> anyhow::Result<String> {
     Ok(change.context.get("user")?.unwrap_or_default())
-}
-
-/// Where the log is: everything that has been committed lies before it.
-fn now(connection: &mut BemiConnection) -> QueryResult<Lsn> {
-    let position = diesel::dsl::sql::<BigInt>("(pg_current_wal_insert_lsn() - '0/0')::bigint");
-    diesel::select(position).get_result(connection)
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const ANSWERS: &str = r#"What happened to to-do 1?
+const ANSWERS: &str = r#"What happened to to-do 1? All of it, up to now.
   CREATE by anna
     id: ∅ → 1
     done: ∅ → false
@@ -18,11 +18,17 @@ const ANSWERS: &str = r#"What happened to to-do 1?
     list_id: 1 → ∅
 Who completed it?
   ben
+What was it like after each change?
+  Sleep (done: false)
+  Sleep well (done: true)
+  gone
 What did eve do?
   DELETE lists {"id": 1, "name": "Home"}
   DELETE todos {"id": 2, "done": false, "title": "Eat", "list_id": 1}
   DELETE todos {"id": 1, "done": true, "title": "Sleep well", "list_id": 1}
-What was there before?
+What was to-do 2 like before that?
+  Eat (done: false)
+What was there on the list?
   ("Home", "Sleep well", true)
   ("Home", "Eat", false)
 What would it take to undo it?
