@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
 use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep};
+use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep, tell_partitions};
 use crate::sink::postgres::PostgresSink;
 use crate::stitch::{RejectedContext, Stitcher, Transaction};
 
@@ -216,6 +216,8 @@ struct Stream {
     seen: HashSet<RelationId>,
     /// When to look for new tables.
     sweep_at: Instant,
+    /// The partitioned tables and their partitions, once they have been told of.
+    partitions: Option<Vec<(u32, String)>>,
     /// New tables that cannot be tracked, and have been told of.
     refused: HashSet<String>,
 }
@@ -273,6 +275,7 @@ impl Stream {
             composed: HashMap::new(),
             seen: HashSet::new(),
             sweep_at: Instant::now(),
+            partitions: None,
             refused: HashSet::new(),
             silence: Silence::new(settings.source.patience(), Instant::now()),
             check_publication_at: Instant::now() + PUBLICATION_INTERVAL,
@@ -385,6 +388,12 @@ impl Stream {
             }
             swept => swept?,
         };
+        match tell_partitions(&self.source, &mut self.partitions).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Server { .. }) => {
+                tracing::warn!(error = %Chain(&error), "the capture cannot look at the partitions");
+            }
+            told => told?,
+        }
         for table in swept.tracked {
             tracing::info!(table, "a new table is tracked");
         }
