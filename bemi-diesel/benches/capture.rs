@@ -5,6 +5,7 @@
 //! - `backlog`: from the start of a capture until its backlog is stored, against a bare `COPY … BINARY` of the same
 //!   rows into the same table with the same indexes, and against `pg_recvlogical`, which writes what the server sends
 //!   into nowhere.
+//! - `indexes`: what each index of `changes` adds to such a COPY, of rows with a request's context.
 //! - `latency`: from a commit until its changes are stored, at 100 transactions a second.
 //! - `idle`: what an idle capture takes of one core.
 //! - `source`: pgbench with 8 clients, without capture, with one, and with a trigger that writes an audit table.
@@ -42,6 +43,11 @@ const ROWS: &str = "INSERT INTO t SELECT n, n % 1000, n * 17, md5(n::text), 'a t
 const COLUMNS: &str = "id, source, database, schema, \"table\", primary_key, operation, before, after, context, \
                        committed_at, queued_at, transaction_id, position, commit_lsn, ordinal";
 
+/// A context as a request has it; its transaction has a hundred rows.
+const CONTEXT: &str = "jsonb_build_object('user_id', commit_lsn % 1000, 'method', 'POST', 'path', '/things/' || commit_lsn, \
+                       'endpoint', 'things::create', 'request_id', md5(commit_lsn::text), \
+                       'SQL', 'INSERT INTO \"t\" (\"id\", \"a\", \"b\") VALUES ($1, $2, $3)') AS context";
+
 const AUDIT: &str = "CREATE TABLE audit (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(), name text, op text, \
                      before jsonb, after jsonb); \
                      CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
@@ -78,6 +84,9 @@ fn main() {
     }
     if wants("backlog") {
         println!("{table}\n");
+    }
+    if wants("indexes") {
+        indexes(&cluster, &runtime);
     }
     if wants("latency") || wants("idle") {
         latency(&cluster, &runtime, wants("latency"));
@@ -205,22 +214,98 @@ fn receive(cluster: &Cluster, pair: &Pair, source: &mut Client, end: Lsn) -> Dur
 /// How long a bare COPY takes of the rows that are stored, in one transaction.
 fn copy(pair: &Pair) -> Duration {
     let mut destination = pair.destination();
+    let rows = stored(&mut destination, COLUMNS);
+    copy_in(&mut destination, &rows)
+}
+
+/// The rows that are stored, as COPY takes them.
+fn stored(destination: &mut Client, columns: &str) -> Vec<u8> {
     let mut rows = Vec::new();
     let out = format!(
-        "COPY (SELECT {COLUMNS} FROM changes ORDER BY commit_lsn, ordinal) TO STDOUT (FORMAT binary)"
+        "COPY (SELECT {columns} FROM changes ORDER BY commit_lsn, ordinal) TO STDOUT (FORMAT binary)"
     );
     destination
         .copy_out(&out)
         .unwrap()
         .read_to_end(&mut rows)
         .unwrap();
+    rows
+}
+
+/// How long a COPY of `rows` takes into the table, which is emptied before.
+fn copy_in(destination: &mut Client, rows: &[u8]) -> Duration {
     destination.batch_execute("TRUNCATE changes").unwrap();
     let begun = Instant::now();
     let into = format!("COPY changes ({COLUMNS}) FROM STDIN (FORMAT binary)");
     let mut copy = destination.copy_in(&into).unwrap();
-    copy.write_all(&rows).unwrap();
+    copy.write_all(rows).unwrap();
     copy.finish().unwrap();
+    // What an index keeps for later belongs to its price.
+    let clean = "SELECT gin_clean_pending_list(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid \
+                 JOIN pg_am ON pg_am.oid = relam WHERE indrelid = 'changes'::regclass AND amname = 'gin'";
+    destination.query(clean, &[]).unwrap();
     begun.elapsed()
+}
+
+fn indexes(cluster: &Cluster, runtime: &Runtime) {
+    let pair = Pair::create(cluster);
+    let mut source = pair.source();
+    source.batch_execute(TABLE).unwrap();
+    let capture = pair.start(runtime);
+    let (size, rows) = BACKLOGS[1];
+    for n in 0..rows / size {
+        let (from, to) = (i64::from(n * size) + 1, i64::from((n + 1) * size));
+        source.execute(ROWS, &[&from, &to]).unwrap();
+    }
+    let end = log_end(&mut source);
+    runtime.block_on(capture.wait_for(end)).unwrap();
+    runtime.block_on(capture.shutdown()).unwrap();
+
+    let mut destination = pair.destination();
+    let data = stored(&mut destination, &COLUMNS.replace("context", CONTEXT));
+    let optional = "SELECT indexname::text, indexdef FROM pg_indexes WHERE tablename = 'changes' \
+                    AND indexname NOT IN ('changes_pkey', 'changes_identity') ORDER BY 1";
+    let optional = destination.query(optional, &[]).unwrap();
+    let optional: Vec<(String, String)> = optional
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    let measure = |destination: &mut Client, made: &[(String, String)]| {
+        for (_, definition) in made {
+            destination.batch_execute(definition).unwrap();
+        }
+        let mut times: Vec<_> = (0..ROUNDS).map(|_| copy_in(destination, &data)).collect();
+        let size = "SELECT pg_size_pretty(pg_indexes_size('changes'))";
+        let size: String = destination.query_one(size, &[]).unwrap().get(0);
+        for (name, _) in made {
+            let drop = format!("DROP INDEX {name}");
+            destination.batch_execute(&drop).unwrap();
+        }
+        (median(&mut times), size)
+    };
+    for (name, _) in &optional {
+        let drop = format!("DROP INDEX {name}");
+        destination.batch_execute(&drop).unwrap();
+    }
+    let mut table = table(["indexes", "COPY", "rows/s", "relative", "size"]);
+    let (keys, size) = measure(&mut destination, &[]);
+    let mut print = |name: &str, time: f64, size: String| {
+        table.add_row([
+            name.to_owned(),
+            format!("{time:.2} s"),
+            format!("{:.0}", f64::from(rows) / time),
+            format!("{:.2}", time / keys),
+            size,
+        ]);
+    };
+    print("the two keys alone", keys, size);
+    for index in &optional {
+        let (time, size) = measure(&mut destination, std::slice::from_ref(index));
+        print(&format!("and {}", index.0), time, size);
+    }
+    let (time, size) = measure(&mut destination, &optional);
+    print("all", time, size);
+    println!("{table}\n");
 }
 
 /// The processor time that this process has taken.

@@ -25,17 +25,22 @@ COMMENT ON COLUMN public.changes.source IS 'system identifier of the cluster tha
 COMMENT ON COLUMN public.changes.commit_lsn IS 'position of the commit record in the log; with ordinal the order of the trail';
 COMMENT ON COLUMN public.changes.ordinal IS 'place of the change in its transaction, from 0';
 
--- The history of one record, and its row or its table's rows as of an instant.
-CREATE INDEX IF NOT EXISTS changes_record ON public.changes ("table", primary_key, commit_lsn, ordinal);
+-- The history of one record, and its row as of an instant. With the included columns it tells without the table which
+-- changes make a whole table's rows.
+CREATE INDEX IF NOT EXISTS changes_record ON public.changes ("table", primary_key, commit_lsn, ordinal)
+    INCLUDE (source, database, schema);
 -- The same where its key was changed: nearly empty.
 CREATE INDEX IF NOT EXISTS changes_previous_key ON public.changes ("table", previous_key, commit_lsn)
     WHERE previous_key IS NOT NULL;
 -- What empties a table: nearly empty.
 CREATE INDEX IF NOT EXISTS changes_truncate ON public.changes ("table", commit_lsn) WHERE operation = 'TRUNCATE';
+-- Changes by what their context has: a user, a request, an endpoint. Optional.
+CREATE INDEX IF NOT EXISTS changes_context ON public.changes USING gin (context jsonb_path_ops);
 -- Changes of a time, and the last commit before an instant.
 CREATE INDEX IF NOT EXISTS changes_committed_at ON public.changes (committed_at, commit_lsn);
--- Changes of a transaction: their rows lie together, so an index of ranges will do, which costs next to nothing.
-CREATE INDEX IF NOT EXISTS changes_transaction ON public.changes USING brin (transaction_id);
+-- Changes of a transaction, and those of a time among what another index finds. Their rows lie together, so an index of
+-- ranges will do, which costs next to nothing. Optional.
+CREATE INDEX IF NOT EXISTS changes_ranges ON public.changes USING brin (transaction_id, committed_at);
 
 CREATE TABLE IF NOT EXISTS public._bemi_progress (
     source bigint NOT NULL,
@@ -78,6 +83,24 @@ COMMENT ON COLUMN public._bemi_coverage.since_lsn IS 'from here on the changes t
 COMMENT ON COLUMN public._bemi_coverage.baseline_lsn IS 'where the snapshot of its rows began';
 COMMENT ON COLUMN public._bemi_coverage.baseline_key IS 'the key of the last row that the snapshot has stored, column by column';
 COMMENT ON COLUMN public._bemi_coverage.baseline_done IS 'the snapshot has stored all rows';
+
+CREATE TABLE IF NOT EXISTS public._bemi_partitions (
+    source bigint NOT NULL,
+    database text NOT NULL,
+    oid bigint NOT NULL,
+    since_lsn bigint NOT NULL,
+    ordinal bigint NOT NULL,
+    since timestamptz NOT NULL,
+    exact boolean NOT NULL,
+    kept boolean NOT NULL,
+    parts jsonb NOT NULL,
+    CONSTRAINT _bemi_partitions_pkey PRIMARY KEY (source, database, oid, since_lsn, ordinal)
+);
+COMMENT ON TABLE public._bemi_partitions IS 'bemi: which tables have held the rows of a partitioned table, and since when';
+COMMENT ON COLUMN public._bemi_partitions.oid IS 'the partitioned table, by its identifier in pg_class';
+COMMENT ON COLUMN public._bemi_partitions.exact IS 'whether it became so at since_lsn, and not some time before';
+COMMENT ON COLUMN public._bemi_partitions.kept IS 'whether no row came or went with a partition';
+COMMENT ON COLUMN public._bemi_partitions.parts IS 'schema, name and identifier of each';
 
 CREATE TABLE IF NOT EXISTS public._bemi_poison (
     source bigint NOT NULL,

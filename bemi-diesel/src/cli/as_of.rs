@@ -10,7 +10,9 @@ use super::filter::explain;
 use super::output::{self, Output, visible};
 use super::pager::page;
 use crate::error::{Error, ErrorKind};
-use crate::history::{Answer, Instant, Place, Stored, TravelError, decide, images, moment, stored};
+use crate::history::{
+    Answer, Instant, Live, Place, Stored, TravelError, decide, images, live, moment, stored,
+};
 use crate::postgres::Connection;
 use crate::settings::Settings;
 use crate::setup::Server;
@@ -59,12 +61,19 @@ pub(super) async fn run(settings: &Settings, args: AsOfArgs, output: Output) -> 
             covered_at: row.get(3),
             commit_lsn: row.get(4),
             conforming: row.get(5),
+            publication: row.get(6),
         })
         .collect();
     let moment = decide(instant, answers).map_err(|error| uncovered(&error))?;
+    let asking = source
+        .client
+        .query_one(&live(&moment, &args.table), &[])
+        .await;
+    let row = asking.map_err(|error| source.error("looking for the table", &error))?;
+    let live: Live = serde_json::from_str(row.get(0)).map_err(unreadable)?;
     let facts = destination
         .client
-        .query(&stored(&moment, &args.table), &[])
+        .query(&stored(&moment, &args.table, &live), &[])
         .await
         .map_err(failed)?;
     let facts: Vec<Stored> = facts
@@ -72,7 +81,7 @@ pub(super) async fn run(settings: &Settings, args: AsOfArgs, output: Output) -> 
         .map(|row| serde_json::from_str(row.get(0)))
         .collect::<Result<_, _>>()
         .map_err(unreadable)?;
-    let sql = images(&moment, &args.table, &facts, args.key.as_deref())
+    let sql = images(&moment, &args.table, (&facts, &live), args.key.as_deref())
         .map_err(|error| uncovered(&error))?;
     let sql = format!("SELECT image::text FROM ({sql}) images");
     let rows = destination.client.query(&sql, &[]).await.map_err(failed)?;

@@ -94,6 +94,13 @@ impl Query {
     fn new(args: FilterArgs) -> Self {
         let mut query = Self::default();
         if let Some(table) = args.table {
+            // The names that it can mean, said apart: no index serves an OR of expressions.
+            let behind_dots = table.match_indices('.').map(|(at, _)| &table[at + 1..]);
+            let names: Vec<String> = std::iter::once(&*table)
+                .chain(behind_dots)
+                .map(str::to_owned)
+                .collect();
+            query.push(names, |n| format!("\"table\" = ANY (${n})"));
             query.push(table, |n| {
                 format!("(\"table\" = ${n} OR schema || '.' || \"table\" = ${n})")
             });

@@ -24,6 +24,8 @@ pub(crate) struct AnswerRow {
     commit_lsn: Option<i64>,
     #[diesel(sql_type = Bool)]
     conforming: bool,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    publication: Option<i64>,
 }
 
 impl From<AnswerRow> for Answer {
@@ -35,6 +37,7 @@ impl From<AnswerRow> for Answer {
             covered_at: row.covered_at,
             commit_lsn: row.commit_lsn,
             conforming: row.conforming,
+            publication: row.publication,
         }
     }
 }
@@ -48,10 +51,12 @@ pub(crate) struct FactRow {
 
 /// What the rows hold.
 pub(crate) fn read<T: DeserializeOwned>(rows: &[FactRow]) -> QueryResult<Vec<T>> {
-    rows.iter()
-        .map(|row| serde_json::from_str(&row.fact))
-        .collect::<Result<_, _>>()
-        .map_err(|error| Error::DeserializationError(error.into()))
+    rows.iter().map(read_one).collect()
+}
+
+/// What the row holds.
+pub(crate) fn read_one<T: DeserializeOwned>(row: &FactRow) -> QueryResult<T> {
+    serde_json::from_str(&row.fact).map_err(|error| Error::DeserializationError(error.into()))
 }
 
 /// A row of the past.

@@ -6,7 +6,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::error::TravelError;
-use super::facts::Moment;
+use super::facts::{Live, Moment};
 use super::fold::State;
 use super::instant::Instant;
 use crate::Lsn;
@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) commit_lsn: Option<i64>,
     /// Whether a backslash in a literal is one.
     pub(crate) conforming: bool,
+    /// The publication that the changes were read through.
+    pub(crate) publication: Option<i64>,
 }
 
 /// Whose changes are asked for.
@@ -65,24 +67,36 @@ impl Place<'_> {
     }
 }
 
+/// How far back commits are looked at that stand later in the log although their time is earlier: those of
+/// transactions that end at once, and of a clock that was set back.
+const DISORDER: &str = "interval '10 seconds'";
+
 /// The query that tells which state `instant` is: the columns of [`Answer`].
 pub(crate) fn moment(instant: Instant, place: Place<'_>) -> String {
-    let condition = match instant {
-        Instant::Time(time) => format!(
-            "committed_at <= {}::timestamptz ORDER BY committed_at DESC, commit_lsn DESC LIMIT 1",
-            literal(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
-        ),
-        Instant::Lsn(_) => "false".to_owned(),
+    let of = "FROM public.changes WHERE source = here.source AND database = here.database AND";
+    let commit = match instant {
+        Instant::Time(time) => {
+            let until = format!(
+                "committed_at <= {}::timestamptz",
+                literal(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
+            );
+            format!(
+                "SELECT max(commit_lsn) {of} {until} AND committed_at > \
+                 (SELECT committed_at {of} {until} ORDER BY committed_at DESC LIMIT 1) - {DISORDER}"
+            )
+        }
+        Instant::Lsn(_) => "SELECT NULL::bigint".to_owned(),
         Instant::Before(xid) | Instant::After(xid) => {
-            format!("transaction_id = {xid} ORDER BY commit_lsn DESC LIMIT 1")
+            format!(
+                "SELECT commit_lsn {of} transaction_id = {xid} ORDER BY commit_lsn DESC LIMIT 1"
+            )
         }
     };
     format!(
         "SELECT here.source, here.database, (p.flush_lsn - '0/0')::bigint AS flush_lsn, \
                 greatest(p.covered_at, p.last_committed_at) AS covered_at, \
-                (SELECT commit_lsn FROM public.changes WHERE source = here.source AND database = here.database \
-                 AND {condition}) AS commit_lsn, \
-                current_setting('standard_conforming_strings') = 'on' AS conforming \
+                ({commit}) AS commit_lsn, current_setting('standard_conforming_strings') = 'on' AS conforming, \
+                p.publication::bigint AS publication \
          FROM {} here \
          LEFT JOIN public._bemi_progress p ON p.source = here.source AND p.database = here.database",
         place.sql()
@@ -131,13 +145,54 @@ pub(crate) fn decide(instant: Instant, answers: Vec<Answer>) -> Result<Moment, T
             Instant::Time(time) => Some(time),
             _ => None,
         },
+        publication: answer.publication.unwrap_or_default(),
     })
 }
 
-/// The query for what the catalog and the trail say at `moment` of every relation and function that is the
-/// application's: the text of a [`Fact`](super::facts::Fact) in each row.
-#[cfg(any(feature = "sync", feature = "async"))]
-pub(crate) fn facts(moment: &Moment) -> String {
+/// A query for the identifiers of the tables whose changes are published under their own names.
+fn published(moment: &Moment) -> String {
+    format!(
+        "SELECT t.relid FROM pg_catalog.pg_publication p, LATERAL pg_catalog.pg_get_publication_tables(p.pubname::text) t \
+         WHERE p.oid = {}",
+        moment.publication
+    )
+}
+
+/// SQL that tells whether only some rows of the table with the identifier `oid` are published.
+fn conditional(moment: &Moment, oid: &str) -> String {
+    // Before PostgreSQL 15 there is no such column.
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prrelid = {oid} \
+         AND r.prpubid = {} AND to_jsonb(r) ->> 'prqual' <> '')",
+        moment.publication
+    )
+}
+
+/// SQL that tells whether the moment is one of those from `since` and `since_lsn` on.
+fn begun(moment: &Moment) -> String {
+    match moment.time {
+        Some(time) => format!(
+            "since <= {}::timestamptz",
+            literal(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
+        ),
+        None => format!("since_lsn <= {}", moment.state.last.as_i64() + 1),
+    }
+}
+
+/// What was noted of the partitions of the table with the identifier `oid`: `FROM` and `WHERE`.
+fn noted(moment: &Moment, oid: &str) -> String {
+    let State {
+        source, database, ..
+    } = &moment.state;
+    format!(
+        "FROM public._bemi_partitions WHERE source = {source} AND database = {} AND _bemi_partitions.oid = {oid}",
+        literal(database)
+    )
+}
+
+/// The members of a [`Stored`](super::facts::Stored) that the trail tells at `moment`. `part` has `schema` and `name`,
+/// `cov` is what is noted of it in `_bemi_coverage`.
+fn told(moment: &Moment) -> String {
     let State {
         source,
         database,
@@ -145,22 +200,47 @@ pub(crate) fn facts(moment: &Moment) -> String {
     } = &moment.state;
     let (database, last) = (literal(database), last.as_i64());
     let aside = put_aside(*source, &database, last);
-    let own = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
     let changes = format!(
         "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
          AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn <= {last}"
     );
-    // A partitioned table whose own name is in the trail: it is published for its partitions.
-    let whole = |table: &str, schema: &str| {
-        format!(
-            "{table}.relkind = 'p' AND EXISTS (SELECT FROM public._bemi_coverage cov \
-             WHERE cov.source = {source} AND cov.database = {database} \
-             AND cov.schema = {schema}.nspname AND cov.\"table\" = {table}.relname AND cov.oid = {table}.oid)"
-        )
-    };
-    let (whole_top, whole_part) = (whole("c", "n"), whole("pc", "pn"));
+    let (noted, begun) = (noted(moment, "cov.oid"), begun(moment));
     format!(
-        "SELECT json_build_object('relation', json_build_object(\
+        "'schema', part.schema, 'name', part.name, 'oid', cov.oid, \
+         'from_lsn', cov.from_lsn, 'from_ordinal', cov.from_ordinal, 'since_lsn', cov.since_lsn, 'since', cov.since, \
+         'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
+                       ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
+         'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
+                     AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
+                     ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
+         'aside', {aside}, 'strays', current_setting('server_version_num')::int < 150000, \
+         'moved', (SELECT json_build_array(since_lsn, ordinal, since) {noted} AND {begun} AND NOT kept \
+                   ORDER BY since_lsn DESC, ordinal DESC LIMIT 1), \
+         'blurred', (SELECT since {noted} AND NOT {begun} AND NOT kept AND NOT exact \
+                     ORDER BY since_lsn, ordinal LIMIT 1)"
+    )
+}
+
+/// What a journey begins with. Compiling what makes a table's rows takes seconds and gains nothing; in a transaction of
+/// the application's it stays so until that ends.
+#[cfg(any(feature = "sync", feature = "async"))]
+pub(crate) const DEPARTURE: &str = "SET TRANSACTION READ ONLY; SET LOCAL jit = off";
+
+/// The query for what the catalog and the trail say at `moment` of every relation and function that is the
+/// application's: the text of a [`Fact`](super::facts::Fact) in each row.
+#[cfg(any(feature = "sync", feature = "async"))]
+pub(crate) fn facts(moment: &Moment) -> String {
+    let State {
+        source, database, ..
+    } = &moment.state;
+    let database = literal(database);
+    let own = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
+    let (published, told, begun) = (published(moment), told(moment), begun(moment));
+    let (conditional, noted) = (conditional(moment, "part.oid"), noted(moment, "c.oid"));
+    let latest = "ORDER BY since_lsn DESC, ordinal DESC LIMIT 1";
+    format!(
+        "WITH published AS MATERIALIZED ({published}) \
+         SELECT json_build_object('relation', json_build_object(\
             'schema', n.nspname, 'name', c.relname, 'visible', pg_catalog.pg_table_is_visible(c.oid), 'kind', c.relkind, \
             'keyed', EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary), \
             'generated', CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped) \
@@ -169,28 +249,34 @@ pub(crate) fn facts(moment: &Moment) -> String {
                       FROM pg_catalog.pg_attribute a \
                       LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) END, \
+            'partitioned', CASE WHEN c.relkind = 'p' THEN json_build_object(\
+                'whole', whole, 'known', EXISTS (SELECT {noted} AND {begun}), \
+                'settled', (SELECT parts {noted} {latest}) IS NOT DISTINCT FROM coalesce((\
+                    SELECT jsonb_agg(jsonb_build_array(pn.nspname, pc.relname, pc.oid::bigint) ORDER BY pc.oid) \
+                    FROM pg_catalog.pg_partition_tree(c.oid) JOIN pg_catalog.pg_class pc ON pc.oid = relid \
+                    JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace WHERE pc.relkind <> 'p'), '[]'), \
+                'first', (SELECT min(since) {noted}), \
+                'blurred', (SELECT since FROM (SELECT since, exact {noted} AND NOT {begun} \
+                                               ORDER BY since_lsn, ordinal LIMIT 1) next WHERE NOT exact)) END, \
             'parts', coalesce((\
-                WITH RECURSIVE below (oid, whole) AS (SELECT c.oid, {whole_top} UNION \
-                    SELECT pc.oid, {whole_part} FROM below JOIN pg_catalog.pg_inherits ON inhparent = below.oid AND NOT whole \
-                    JOIN pg_catalog.pg_class pc ON pc.oid = inhrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace) \
-                SELECT json_agg(json_build_object('schema', part.schema, 'name', part.name, \
-                    'from_lsn', cov.from_lsn, 'from_ordinal', cov.from_ordinal, 'since_lsn', cov.since_lsn, 'since', cov.since, \
-                    'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
-                                  AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_rel r \
-                                                  WHERE r.prrelid = part.oid AND to_jsonb(r) ->> 'prqual' <> '') \
-                                  ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
-                    'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
-                                AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
-                                ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
-                    'aside', {aside}, \
+                SELECT json_agg(json_build_object({told}, \
+                    'partial', part.there AND part.oid NOT IN (SELECT relid FROM published) OR {conditional}, \
                     'missing', (SELECT json_object_agg(a.attname, (a.attmissingval::text::text[])[1]) FROM pg_catalog.pg_attribute a \
                                 WHERE a.attrelid = part.oid AND a.atthasmissing AND NOT a.attisdropped))) \
-                FROM (SELECT pc.oid, pn.nspname::text COLLATE \"default\" AS schema, pc.relname::text COLLATE \"default\" AS name \
+                FROM (WITH RECURSIVE below (oid) AS (SELECT c.oid WHERE c.relkind <> 'p' OR whole UNION \
+                          SELECT inhrelid FROM below JOIN pg_catalog.pg_inherits ON inhparent = below.oid AND c.relkind <> 'p') \
+                      SELECT pc.oid, pn.nspname::text COLLATE \"default\" AS schema, pc.relname::text COLLATE \"default\" AS name, true AS there \
                       FROM below JOIN pg_catalog.pg_class pc ON pc.oid = below.oid JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace \
-                      WHERE pc.relkind = 'r' OR whole) part \
+                      WHERE pc.relkind IN ('r', 'p', 'f') \
+                      UNION ALL \
+                      SELECT (held ->> 2)::oid, held ->> 0, held ->> 1, EXISTS (SELECT FROM pg_catalog.pg_class pc WHERE pc.oid = (held ->> 2)::oid) \
+                      FROM (SELECT parts {noted} AND {begun} {latest}) layout, \
+                           LATERAL pg_catalog.jsonb_array_elements(layout.parts) held \
+                      WHERE c.relkind = 'p' AND NOT whole) part \
                 LEFT JOIN public._bemi_coverage cov ON cov.source = {source} AND cov.database = {database} \
                     AND cov.schema = part.schema AND cov.\"table\" = part.name AND cov.oid = part.oid), '[]'::json)))::text AS fact \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace, \
+         LATERAL (SELECT c.relkind = 'p' AND c.oid IN (SELECT relid FROM published) AS whole) publishing \
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND {own} \
            AND coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '') NOT LIKE 'bemi:%' \
          UNION ALL SELECT json_build_object('function', p.proname)::text \
@@ -202,28 +288,21 @@ pub(crate) fn facts(moment: &Moment) -> String {
 }
 
 /// The query for what the trail alone says at `moment` of the table `name`, with or without its schema: the
-/// text of a [`Stored`](super::facts::Stored) in each row.
-pub(crate) fn stored(moment: &Moment, name: &str) -> String {
+/// text of a [`Stored`](super::facts::Stored) in each row. The answer to [`live`] comes before.
+pub(crate) fn stored(moment: &Moment, name: &str, live: &Live) -> String {
     let State {
         source,
         database,
         last,
     } = &moment.state;
     let (database, name, last) = (literal(database), literal(name), last.as_i64());
-    let aside = put_aside(*source, &database, last);
-    let changes = format!(
-        "FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
-         AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn <= {last}"
+    let since = format!(
+        "SELECT FROM public.changes ch WHERE ch.source = {source} AND ch.database = {database} \
+         AND ch.schema = part.schema AND ch.\"table\" = part.name AND ch.commit_lsn >= {last}"
     );
+    let (told, gone) = (told(moment), live.lacks("part.schema", "part.name"));
     format!(
-        "SELECT json_build_object('schema', part.schema, 'name', part.name, \
-            'from_lsn', cov.from_lsn, 'from_ordinal', cov.from_ordinal, 'since_lsn', cov.since_lsn, 'since', cov.since, \
-            'truncated', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.operation = 'TRUNCATE' \
-                          ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
-            'keyless', (SELECT json_build_array(ch.commit_lsn, ch.ordinal) {changes} AND ch.primary_key IS NULL \
-                        AND ch.operation IN ('CREATE', 'UPDATE', 'DELETE', 'SNAPSHOT') \
-                        ORDER BY ch.commit_lsn DESC, ch.ordinal DESC LIMIT 1), \
-            'aside', {aside})::text AS fact \
+        "SELECT json_build_object({told}, 'changed', CASE WHEN {gone} THEN EXISTS ({since}) END)::text AS fact \
          FROM (SELECT schema, \"table\" AS name FROM public._bemi_coverage \
                    WHERE source = {source} AND database = {database} \
                      AND (\"table\" = {name} OR schema || '.' || \"table\" = {name}) \
@@ -232,6 +311,25 @@ pub(crate) fn stored(moment: &Moment, name: &str) -> String {
                      AND (\"table\" = {name} OR schema || '.' || \"table\" = {name})) part \
          LEFT JOIN public._bemi_coverage cov ON cov.source = {source} AND cov.database = {database} \
              AND cov.schema = part.schema AND cov.\"table\" = part.name"
+    )
+}
+
+/// The query for what the captured database, if that is the one that is asked, says of the tables called
+/// `name` now: the text of a [`Live`].
+pub(crate) fn live(moment: &Moment, name: &str) -> String {
+    let State {
+        source, database, ..
+    } = &moment.state;
+    let (database, name) = (literal(database), literal(name));
+    format!(
+        "SELECT json_build_object('tables', CASE WHEN system_identifier = {source} AND current_database() = {database} THEN \
+             (SELECT coalesce(json_agg(json_build_object('schema', n.nspname, 'name', c.relname, 'oid', c.oid::bigint, \
+                  'partial', c.oid NOT IN ({}) OR {})), '[]') \
+              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+              WHERE c.relkind IN ('r', 'p') AND (c.relname = {name} OR n.nspname || '.' || c.relname = {name})) END)::text AS fact \
+         FROM pg_catalog.pg_control_system()",
+        published(moment),
+        conditional(moment, "c.oid")
     )
 }
 

@@ -191,7 +191,8 @@ impl AtLeast {
     }
 
     /// Waits. A capture that has nothing to store is asked to say how far it has come, by a message in the
-    /// log with the prefix `_bemi_heartbeat`, where the connection is to the captured database.
+    /// log with the prefix `_bemi_heartbeat`, where the connection is to the captured database. Where it goes to
+    /// another one that holds the changes, a position that no change belongs to is stored within half a minute.
     ///
     /// In a transaction it must not be `REPEATABLE READ` or above, which sees nothing new.
     ///

@@ -55,8 +55,28 @@ pub enum TravelError {
         /// Since when the trail tells all of its rows.
         since: DateTime<Utc>,
     },
-    /// The trail does not tell all rows of the table: it had some when it began to be tracked.
+    /// The trail does not tell all rows of the table: it had some when it began to be tracked, or only some are.
     Incomplete {
+        /// The table, as `schema.table`.
+        table: String,
+    },
+    /// The table is not there any more, dropped or with another name, and has no change from this instant on:
+    /// its trail tells its rows up to its last change.
+    Gone {
+        /// The table, as `schema.table`.
+        table: String,
+    },
+    /// Rows came to the table or went from it with a partition, of which the trail does not tell. From a TRUNCATE on
+    /// it covers the table again; not on PostgreSQL 14, which may go on sending the rows under their former name.
+    Partitions {
+        /// The table, as `schema.table`.
+        table: String,
+        /// When that was.
+        until: DateTime<Utc>,
+    },
+    /// The partitions of the table are others than the trail knows. It learns of them within seconds while the
+    /// capture runs.
+    Unsettled {
         /// The table, as `schema.table`.
         table: String,
     },
@@ -131,7 +151,20 @@ impl fmt::Display for TravelError {
             ),
             Self::Incomplete { table } => write!(
                 f,
-                "the trail does not tell all rows of {table}: it is not tracked, or had rows when that began and no snapshot of them was taken"
+                "the trail does not tell all rows of {table}: it is not tracked, or for some rows alone, or had rows when that began and no snapshot of them was taken"
+            ),
+            Self::Partitions { table, until } => write!(
+                f,
+                "the trail of {table} covers no instant from {} on: rows came or went with a partition",
+                text(until)
+            ),
+            Self::Unsettled { table } => write!(
+                f,
+                "the partitions of {table} are others than the trail knows; ask again when the capture has seen them"
+            ),
+            Self::Gone { table } => write!(
+                f,
+                "{table} is not there any more, and when that came to be the trail does not tell: it covers the instants up to the table's last change"
             ),
             Self::NoKey { table } => write!(
                 f,

@@ -14,6 +14,8 @@ pub(crate) struct Moment {
     pub(crate) state: State,
     /// The time, if one was asked for.
     pub(crate) time: Option<DateTime<Utc>>,
+    /// The identifier of the publication that the changes were read through.
+    pub(crate) publication: i64,
 }
 
 /// What the catalog and the trail say of a relation, or of a function.
@@ -37,6 +39,22 @@ pub(crate) struct Relation {
     /// The tables that hold its rows.
     parts: Vec<Stored>,
     generated: Option<Vec<(String, Option<String>)>>,
+    partitioned: Option<Partitioned>,
+}
+
+/// What is known of a partitioned table's partitions.
+#[derive(Clone, Debug, Deserialize)]
+struct Partitioned {
+    /// It is published for them.
+    whole: bool,
+    /// What they were at the moment is known.
+    known: bool,
+    /// What was noted last is what they are now.
+    settled: bool,
+    /// Since when they are known.
+    first: Option<DateTime<Utc>>,
+    /// When they became others after the moment at the latest, and perhaps before it.
+    blurred: Option<DateTime<Utc>>,
 }
 
 /// A table that holds rows, and what the trail has of it.
@@ -44,6 +62,9 @@ pub(crate) struct Relation {
 pub(crate) struct Stored {
     schema: String,
     name: String,
+    /// Which table of the name the trail is about.
+    #[serde(default)]
+    oid: Option<i64>,
     from_lsn: Option<i64>,
     from_ordinal: Option<i64>,
     since_lsn: Option<i64>,
@@ -54,6 +75,62 @@ pub(crate) struct Stored {
     /// The last change that could not be stored.
     aside: Option<(i64, i64)>,
     missing: Option<JsonObject>,
+    /// Not all of its rows are published under its name.
+    #[serde(default)]
+    partial: bool,
+    /// A server before PostgreSQL 15 goes on sending an attached or detached table under its former name.
+    strays: bool,
+    /// Where rows came or went with a partition: of a partitioned table that is published for its partitions.
+    moved: Option<(i64, i64, DateTime<Utc>)>,
+    /// When they did at the latest, and perhaps before the moment.
+    blurred: Option<DateTime<Utc>>,
+    /// Of a table that is not there any more, whether it has changes at the moment or later.
+    changed: Option<bool>,
+}
+
+/// What the captured database says of the tables of a name now; nothing if it is not the one that was asked.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Live {
+    tables: Option<Vec<Table>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Table {
+    schema: String,
+    name: String,
+    oid: i64,
+    /// Not all of its rows are published under its name.
+    partial: bool,
+}
+
+impl Live {
+    /// SQL that tells whether the table of the name that the SQL `schema` and `name` give is known not to be there.
+    pub(crate) fn lacks(&self, schema: &str, name: &str) -> String {
+        let Some(tables) = &self.tables else {
+            return "false".to_owned();
+        };
+        let tables = tables.iter().map(|table| {
+            let (other, table) = (literal(&table.schema), literal(&table.name));
+            format!("({schema} = {other} AND {name} = {table})")
+        });
+        let tables: Vec<String> = std::iter::once("false".to_owned()).chain(tables).collect();
+        format!("NOT ({})", tables.join(" OR "))
+    }
+
+    /// Whether the trail of `stored` is about the table that is there, or was there at the moment.
+    fn check(&self, stored: &Stored) -> Result<(), TravelError> {
+        let Some(tables) = &self.tables else {
+            return Ok(());
+        };
+        let table = || format!("{}.{}", stored.schema, stored.name);
+        let mut there = tables.iter();
+        match there.find(|there| there.schema == stored.schema && there.name == stored.name) {
+            Some(there) if Some(there.oid) == stored.oid && !there.partial => Ok(()),
+            Some(_) => Err(TravelError::Incomplete { table: table() }),
+            None if stored.changed == Some(true) => Ok(()),
+            None => Err(TravelError::Gone { table: table() }),
+        }
+    }
 }
 
 impl Stored {
@@ -61,7 +138,8 @@ impl Stored {
     fn part(&self, moment: &Moment, keyed: bool) -> Result<Part, TravelError> {
         let table = || format!("{}.{}", self.schema, self.name);
         let last = moment.state.last;
-        let Some(from) = self.from_lsn.map(Lsn::from_i64) else {
+        let from = self.from_lsn.filter(|_| !self.partial);
+        let Some(from) = from.map(Lsn::from_i64) else {
             return Err(TravelError::Incomplete { table: table() });
         };
         let first = (from, self.from_ordinal.unwrap_or_default());
@@ -86,6 +164,25 @@ impl Stored {
             }
             _ => return Err(TravelError::Incomplete { table: table() }),
         };
+        if let Some((since_lsn, ordinal, until)) = self.moved {
+            let before = Lsn::new(Lsn::from_i64(since_lsn).as_u64().saturating_sub(1));
+            let anew = match from {
+                From::Commit(begin) => begin > before,
+                From::Behind(begin, other) => (begin, other) >= (before, ordinal),
+            };
+            if self.strays || !anew {
+                return Err(TravelError::Partitions {
+                    table: table(),
+                    until,
+                });
+            }
+        }
+        if let Some(since) = self.blurred {
+            return Err(TravelError::TooEarly {
+                table: table(),
+                since,
+            });
+        }
         let part = Part {
             schema: self.schema.clone(),
             name: self.name.clone(),
@@ -112,6 +209,28 @@ impl Stored {
 }
 
 impl Relation {
+    /// Whether it is known which partitions it had at the moment.
+    fn check_partitions(&self) -> Result<(), TravelError> {
+        let Some(partitioned) = &self.partitioned else {
+            return Ok(());
+        };
+        let table = format!("{}.{}", self.schema, self.name);
+        if !partitioned.settled {
+            return Err(TravelError::Unsettled { table });
+        }
+        let since = if partitioned.known {
+            partitioned.blurred
+        } else {
+            partitioned.first
+        };
+        match since {
+            // The changes tell, whatever the partitions.
+            _ if partitioned.whole => Ok(()),
+            Some(since) => Err(TravelError::TooEarly { table, since }),
+            None => Ok(()),
+        }
+    }
+
     /// A query of its rows at the moment.
     pub(crate) fn rows(&self, moment: &Moment) -> Result<String, TravelError> {
         let why = match self.kind.as_str() {
@@ -126,6 +245,7 @@ impl Relation {
                 why,
             });
         }
+        self.check_partitions()?;
         let parts: Vec<Part> = self
             .parts
             .iter()
@@ -144,11 +264,11 @@ impl Relation {
 }
 
 /// A query of the images, as `image`, of the rows at the moment of the table `name`, which the trail knows
-/// as `stored`; with a `key`, of that record alone.
+/// as `stored` and the captured database as `live`; with a `key`, of that record alone.
 pub(crate) fn images(
     moment: &Moment,
     name: &str,
-    stored: &[Stored],
+    (stored, live): (&[Stored], &Live),
     key: Option<&str>,
 ) -> Result<String, TravelError> {
     if stored.is_empty() {
@@ -158,7 +278,10 @@ pub(crate) fn images(
     }
     let parts: Vec<Part> = stored
         .iter()
-        .map(|stored| stored.part(moment, key.is_some()))
+        .map(|stored| {
+            live.check(stored)?;
+            stored.part(moment, key.is_some())
+        })
         .collect::<Result<_, _>>()?;
     let keyed = !stored.iter().any(|stored| stored.tells_no_key(&parts));
     Ok(match key {

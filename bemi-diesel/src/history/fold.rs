@@ -64,18 +64,27 @@ impl State {
     }
 
     /// A query of the keys and images of the rows of `parts`, which have a primary key.
+    ///
+    /// Which change of a key is the last one tells the index `changes_record` alone, read backwards; only these
+    /// changes are then fetched, in the order in which they lie in the table. The limit keeps the planner from
+    /// another way, as it cannot know how few they are.
     pub(crate) fn keyed(&self, parts: &[Part]) -> String {
         let parts: Vec<String> = parts
             .iter()
             .map(|part| {
                 let changes = self.changes_of(part);
                 format!(
-                    "SELECT primary_key, after FROM (SELECT DISTINCT ON (primary_key) primary_key, operation, after FROM (\
-                     SELECT primary_key, commit_lsn, ordinal, operation, after FROM public.changes \
-                     WHERE {changes} AND primary_key IS NOT NULL UNION ALL \
-                     SELECT previous_key, commit_lsn, ordinal, 'DELETE', NULL FROM public.changes \
-                     WHERE {changes} AND previous_key IS NOT NULL) versions \
-                     ORDER BY primary_key, commit_lsn DESC, ordinal DESC) latest WHERE operation <> 'DELETE'"
+                    "SELECT change.primary_key, change.after FROM (SELECT commit_lsn, ordinal FROM (\
+                     SELECT DISTINCT ON (primary_key) primary_key, commit_lsn, ordinal FROM public.changes \
+                     WHERE {changes} AND primary_key IS NOT NULL \
+                     ORDER BY primary_key DESC, commit_lsn DESC, ordinal DESC) kept \
+                     WHERE NOT EXISTS (SELECT FROM public.changes WHERE {changes} AND previous_key = kept.primary_key \
+                     AND (commit_lsn, ordinal) > (kept.commit_lsn, kept.ordinal)) \
+                     ORDER BY commit_lsn, ordinal) latest, \
+                     LATERAL (SELECT primary_key, operation, after FROM public.changes WHERE source = {} \
+                     AND commit_lsn = latest.commit_lsn AND ordinal = latest.ordinal LIMIT 1) change \
+                     WHERE change.operation <> 'DELETE'",
+                    self.source
                 )
             })
             .collect();

@@ -60,17 +60,17 @@ mod travel;
 
 #[cfg(any(feature = "sync", feature = "async"))]
 pub(crate) use answer::{AnswerRow, FactRow, read};
-#[cfg(any(feature = "sync", feature = "async"))]
-pub(crate) use ask::facts;
 #[cfg(feature = "cli")]
-pub(crate) use ask::{Answer, stored};
+pub(crate) use ask::{Answer, live, stored};
+#[cfg(any(feature = "sync", feature = "async"))]
+pub(crate) use ask::{DEPARTURE, facts};
 pub(crate) use ask::{Place, decide, moment};
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use at_least::{AtLeast, HistoryAtLeast, at_least, current_lsn};
 pub use cursor::{Cursor, ParseCursorError};
 pub use error::TravelError;
 #[cfg(feature = "cli")]
-pub(crate) use facts::{Stored, images};
+pub(crate) use facts::{Live, Stored, images};
 
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use group::{Group, GroupBy, Groups};

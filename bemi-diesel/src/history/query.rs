@@ -91,11 +91,14 @@ impl History {
     /// own.
     pub fn table(self, name: &str) -> Self {
         match name.split_once('.') {
-            Some((schema, table)) => self.filter(
-                changes::table_name.eq(name.to_owned()).or(changes::schema
-                    .eq(schema.to_owned())
-                    .and(changes::table_name.eq(table.to_owned()))),
-            ),
+            Some((schema, table)) => self
+                // Said apart, as no index serves an OR of different columns.
+                .filter(changes::table_name.eq_any([name.to_owned(), table.to_owned()]))
+                .filter(
+                    changes::table_name
+                        .eq(name.to_owned())
+                        .or(changes::schema.eq(schema.to_owned())),
+                ),
             None => self.filter(changes::table_name.eq(name.to_owned())),
         }
     }

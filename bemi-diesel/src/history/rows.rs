@@ -3,9 +3,9 @@
 use diesel::result::QueryResult;
 use diesel::sql_query;
 
-use super::answer::{AnswerRow, FactRow, ImageRow, read};
+use super::answer::{AnswerRow, FactRow, ImageRow, read, read_one};
 use super::ask::{self, Place, decide};
-use super::facts::{Moment, Stored, images};
+use super::facts::{Live, Moment, Stored, images};
 use super::instant::Instant;
 use super::key::Key;
 use crate::JsonObject;
@@ -34,7 +34,9 @@ pub struct RowsAsOf {
     doc = "`as_of` of the connection shows the past in queries of all kinds."
 )]
 ///
-/// Rows with a primary key come in the order of their keys. A partition is a table of its own.
+/// Rows with a primary key come in the order of their keys. A partition is a table of its own. A table that is not
+/// there any more is known up to its last change. Asked elsewhere than in the captured database, the trail does
+/// not know whether a table was dropped, or made anew and not tracked.
 ///
 /// ```no_run
 /// # use bemi_diesel::history::rows_as_of;
@@ -76,10 +78,10 @@ impl RowsAsOf {
         Ok(decide(self.instant, answers)?)
     }
 
-    fn rows_query(&self, moment: &Moment, stored: &[FactRow]) -> QueryResult<String> {
+    fn rows_query(&self, moment: &Moment, stored: &[FactRow], live: &Live) -> QueryResult<String> {
         let stored: Vec<Stored> = read(stored)?;
         let key = self.key.as_ref().map(Key::as_str);
-        Ok(images(moment, &self.table, &stored, key)?)
+        Ok(images(moment, &self.table, (&stored, live), key)?)
     }
 
     /// Loads the rows.
@@ -96,8 +98,11 @@ impl RowsAsOf {
         use diesel::RunQueryDsl;
 
         let moment = self.moment(sql_query(self.moment_query()).load(connection)?)?;
-        let stored = sql_query(ask::stored(&moment, &self.table)).load(connection)?;
-        let rows: Vec<ImageRow> = sql_query(self.rows_query(&moment, &stored)?).load(connection)?;
+        let live = sql_query(ask::live(&moment, &self.table)).get_result(connection)?;
+        let live = read_one(&live)?;
+        let stored = sql_query(ask::stored(&moment, &self.table, &live)).load(connection)?;
+        let rows = self.rows_query(&moment, &stored, &live)?;
+        let rows: Vec<ImageRow> = sql_query(rows).load(connection)?;
         Ok(rows.into_iter().map(|row| row.image).collect())
     }
 
@@ -115,12 +120,15 @@ impl RowsAsOf {
 
         let answers = sql_query(self.moment_query()).load(connection).await?;
         let moment = self.moment(answers)?;
-        let stored = sql_query(ask::stored(&moment, &self.table))
+        let live = sql_query(ask::live(&moment, &self.table))
+            .get_result(connection)
+            .await?;
+        let live = read_one(&live)?;
+        let stored = sql_query(ask::stored(&moment, &self.table, &live))
             .load(connection)
             .await?;
-        let rows: Vec<ImageRow> = sql_query(self.rows_query(&moment, &stored)?)
-            .load(connection)
-            .await?;
+        let rows = self.rows_query(&moment, &stored, &live)?;
+        let rows: Vec<ImageRow> = sql_query(rows).load(connection).await?;
         Ok(rows.into_iter().map(|row| row.image).collect())
     }
 }

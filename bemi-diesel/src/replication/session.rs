@@ -110,7 +110,8 @@ impl Session {
             return;
         }
         self.read = self.read.max(transaction.end_lsn);
-        if !transaction.changes.is_empty() || !transaction.tracked.is_empty() {
+        let notes = !transaction.tracked.is_empty() || !transaction.partitions.is_empty();
+        if !transaction.changes.is_empty() || notes {
             self.pending_changes += transaction.changes.len();
             self.pending_bytes += transaction.changes.iter().map(Change::size).sum::<usize>();
             self.pending.push(transaction);

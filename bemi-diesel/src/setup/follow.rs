@@ -40,6 +40,7 @@ DECLARE
     message bytea;
     messages bytea[];
     tracked bytea[];
+    partitions bytea;
     is_empty boolean;
 BEGIN
     IF current_setting('bemi.tracking', true) = 'on'
@@ -86,6 +87,14 @@ BEGIN
             PERFORM pg_logical_emit_message(true, '_bemi_tracked', message);
         END LOOP;
     END IF;
+    BEGIN
+        partitions := {partitions};
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'bemi does not look at the partitions: % (SQLSTATE %)', SQLERRM, SQLSTATE;
+    END;
+    IF partitions IS NOT NULL THEN
+        PERFORM pg_logical_emit_message(true, '_bemi_partitions', partitions);
+    END IF;
     PERFORM set_config('bemi.tracking', 'off', true);
 END
 ";
@@ -109,6 +118,15 @@ const DROPPED: &str =
     "SELECT object_identity, schema_name, object_name FROM pg_event_trigger_dropped_objects()
                     WHERE object_type IN ('table', 'foreign table') AND NOT is_temporary
                       AND NOT (schema_name = 'public' AND object_name IN ({our_names}))";
+
+/// The partitioned tables that a command may have made others.
+const TOUCHED: &str = "whole.oid IN (
+                SELECT above.relid FROM pg_event_trigger_ddl_commands() d, LATERAL pg_partition_ancestors(d.objid) above
+                WHERE d.classid = 'pg_class'::regclass)";
+
+/// Of a table that was dropped nothing tells what it was part of.
+const DROPPED_ANY: &str = "EXISTS (
+                SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'table' AND NOT is_temporary)";
 
 /// The comment of a publication that follows `tables`.
 pub(super) fn comment(tables: &Tables, ddl: bool) -> String {
@@ -178,6 +196,28 @@ fn untracked(tables: &Tables, publication: &str) -> String {
     )
 }
 
+/// A query for the identifiers of the partitioned tables for which the SQL `condition` on `whole` holds, and for the
+/// tables that hold their rows, as [`Holding::parts`](store::Holding::parts).
+pub(super) fn partitions(condition: &str) -> String {
+    format!(
+        "SELECT whole.oid AS oid, coalesce((SELECT jsonb_agg(jsonb_build_array(n.nspname, c.relname, c.oid::bigint) ORDER BY c.oid) \
+             FROM pg_partition_tree(whole.oid) JOIN pg_class c ON c.oid = relid JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind <> 'p'), '[]')::text AS parts \
+         FROM pg_class whole WHERE whole.relkind = 'p' AND whole.relpersistence <> 't' AND NOT {} AND {condition}",
+        store::is_ours("whole.oid")
+    )
+}
+
+/// SQL that gives the message of them; `NULL` if there are none.
+fn partitions_message(condition: &str, exact: bool) -> String {
+    format!(
+        "(SELECT convert_to(jsonb_build_object('exact', {exact}, \
+             'tables', jsonb_agg(jsonb_build_object('oid', oid::bigint, 'parts', parts::jsonb)))::text, 'UTF8') \
+          FROM ({}) told HAVING count(*) > 0)",
+        partitions(condition)
+    )
+}
+
 /// The event trigger's function.
 fn body(tables: &Tables, ddl: bool, publication: &str) -> String {
     // Of the two functions each may only be called by its event.
@@ -192,7 +232,13 @@ fn body(tables: &Tables, ddl: bool, publication: &str) -> String {
             &ALTERED.replace("{is_ours}", &store::is_ours("c.oid"))
         ),
     );
-    BODY.replace("{ddl}", if ddl { "true" } else { "false" })
+    let partitions = format!(
+        "CASE tg_event WHEN 'sql_drop' THEN {} ELSE {} END",
+        partitions_message(DROPPED_ANY, true),
+        partitions_message(TOUCHED, true)
+    );
+    BODY.replace("{partitions}", &partitions)
+        .replace("{ddl}", if ddl { "true" } else { "false" })
         .replace("{messages}", &messages)
         .replace(
             "{quoted}",
@@ -211,13 +257,13 @@ pub(super) async fn missing_trigger(
 ) -> Result<Vec<String>, Error> {
     let body = body(tables, ddl, publication);
     let (name, drop_name) = (trigger(publication), drop_trigger(publication));
-    let binds: [&(dyn ToSql + Sync); 4] = [&name, &body, &drop_name, &ddl];
+    let binds: [&(dyn ToSql + Sync); 3] = [&name, &body, &drop_name];
     let reading = source.client.query_one(
         "SELECT EXISTS (SELECT FROM pg_event_trigger t JOIN pg_proc f ON f.oid = t.evtfoid \
                         JOIN pg_roles o ON o.oid = f.proowner \
                         WHERE evtname = $1 AND evtevent = 'ddl_command_end' AND evtenabled <> 'D' AND f.prosrc = $2 \
                           AND o.rolsuper) \
-                AND $4 = EXISTS (SELECT FROM pg_event_trigger t JOIN pg_proc f ON f.oid = t.evtfoid \
+                AND EXISTS (SELECT FROM pg_event_trigger t JOIN pg_proc f ON f.oid = t.evtfoid \
                                  WHERE evtname = $3 AND evtevent = 'sql_drop' AND evtenabled <> 'D' AND f.prosrc = $2)",
         &binds,
     );
@@ -236,11 +282,9 @@ pub(super) async fn missing_trigger(
     statements.push(format!(
         "CREATE EVENT TRIGGER {name} ON ddl_command_end WHEN TAG IN ({TAGS}) EXECUTE FUNCTION public.{name}()"
     ));
-    if ddl {
-        statements.push(format!(
-            "CREATE EVENT TRIGGER {drop_name} ON sql_drop EXECUTE FUNCTION public.{name}()"
-        ));
-    }
+    statements.push(format!(
+        "CREATE EVENT TRIGGER {drop_name} ON sql_drop EXECUTE FUNCTION public.{name}()"
+    ));
     Ok(statements)
 }
 
@@ -361,4 +405,24 @@ pub(crate) async fn sweep(source: &Connection, publication: &str) -> Result<Swep
         }
     }
     Ok(swept)
+}
+
+/// Tells what has become of the partitioned tables, if they are not as `known` any more, which they are afterwards.
+pub(crate) async fn tell_partitions(
+    source: &Connection,
+    known: &mut Option<Vec<(u32, String)>>,
+) -> Result<(), Error> {
+    let doing = "looking at the partitions";
+    let sql = partitions("NOT pg_is_in_recovery() ORDER BY whole.oid");
+    let rows = source.answer(doing, source.client.query(&sql, &[])).await?;
+    let now: Vec<_> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    if known.as_ref() == Some(&now) || now.is_empty() || !may_emit(source).await? {
+        return Ok(());
+    }
+    let message = partitions_message("true", false);
+    let tell = format!("SELECT pg_logical_emit_message(true, '_bemi_partitions', {message})");
+    let telling = source.client.batch_execute(&tell);
+    source.answer("telling of the partitions", telling).await?;
+    *known = Some(now);
+    Ok(())
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
 
-pub(crate) use follow::{SWEEP_INTERVAL, Swept, sweep};
+pub(crate) use follow::{SWEEP_INTERVAL, Swept, sweep, tell_partitions};
 pub(crate) use pattern::TablePattern;
 use plan::Plan;
 pub(crate) use selection::{RowCondition, Tables};

@@ -11,7 +11,7 @@ use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::sink::store::{self, Beginning, Progress};
+use crate::sink::store::{self, Beginning, Holding, Progress};
 
 /// A setup whose checks have passed.
 pub(super) struct Plan<'a> {
@@ -149,6 +149,22 @@ impl<'a> Plan<'a> {
                 since: empty.then_some((lsn, at)),
             };
             store::cover(destination, &self.server, beginning).await?;
+        }
+        let sql = follow::partitions("true");
+        let reading = source.client.query(&sql, &[]).await;
+        let tables = reading.map_err(|error| source.error("looking for partitions", &error))?;
+        for table in tables {
+            let holding = Holding {
+                oid: table.get(0),
+                parts: table.get(1),
+                since_lsn: lsn,
+                ordinal: 0,
+                since: at,
+                exact: false,
+            };
+            let (source, database) = (self.server.system_identifier, &self.server.database);
+            let noting = store::note_partitions(destination, source, database, holding).await;
+            store::unless_untranslatable(noting)?;
         }
         Ok(())
     }

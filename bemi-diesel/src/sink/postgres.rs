@@ -12,12 +12,13 @@ use uuid::Uuid;
 #[cfg(feature = "cli")]
 use super::baseline::Baseline;
 use super::encoding::{Encoding, is_untranslatable};
-use super::{poison, store};
+use super::poison;
+use super::store::{self, Holding};
 use crate::error::{Error, ErrorKind, ServerError};
 use crate::postgres::{Connection, Endpoint};
 #[cfg(feature = "cli")]
 use crate::setup::Server;
-use crate::stitch::{LateContext, Tracked, Transaction};
+use crate::stitch::{LateContext, Partitions, Tracked, Transaction};
 use crate::{Change, Lsn};
 
 const STORING: &str = "storing changes";
@@ -197,7 +198,7 @@ impl PostgresSink {
             for transaction in transactions {
                 self.cover(transaction).await?;
             }
-            self.note_tracked(transactions).await?;
+            self.note_tables(transactions).await?;
             failpoint!("parts-covered");
             self.advance(stored, transactions, flush_lsn).await?;
             failpoint!("parts-advanced");
@@ -342,18 +343,48 @@ impl PostgresSink {
         }
     }
 
-    /// Notes the tables whose changes begin. One whose name the destination cannot hold is not covered
-    /// there, as setup has it.
-    async fn note_tracked(&self, transactions: &[Transaction]) -> Result<(), Error> {
+    /// Notes the tables whose changes begin, and how partitioned ones are made up. One whose name the destination
+    /// cannot hold is not covered there, as setup has it.
+    async fn note_tables(&self, transactions: &[Transaction]) -> Result<(), Error> {
         for transaction in transactions {
             for tracked in &transaction.tracked {
-                self.note(transaction, tracked).await?;
+                self.note_tracked(transaction, tracked).await?;
+            }
+            for partitions in &transaction.partitions {
+                self.note_partitions(transaction, partitions).await?;
             }
         }
         Ok(())
     }
 
-    async fn note(&self, transaction: &Transaction, tracked: &Tracked) -> Result<(), Error> {
+    async fn note_partitions(
+        &self,
+        transaction: &Transaction,
+        partitions: &Partitions,
+    ) -> Result<(), Error> {
+        let holding = Holding {
+            oid: partitions.oid,
+            parts: &partitions.parts,
+            since_lsn: Lsn::new(transaction.commit_lsn.as_u64() + 1),
+            ordinal: partitions.ordinal,
+            since: transaction.committed_at,
+            exact: partitions.exact,
+        };
+        self.run("SAVEPOINT partitions").await?;
+        let (source, database) = (self.source, &self.database);
+        match store::note_partitions(&self.connection, source, database, holding).await {
+            Err(error) if is_untranslatable(&error) => {
+                self.run("ROLLBACK TO SAVEPOINT partitions").await
+            }
+            noted => noted,
+        }
+    }
+
+    async fn note_tracked(
+        &self,
+        transaction: &Transaction,
+        tracked: &Tracked,
+    ) -> Result<(), Error> {
         let commit_lsn = transaction.commit_lsn.as_i64();
         let binds: [&(dyn ToSql + Sync); 9] = [
             &self.source,
@@ -403,7 +434,7 @@ impl PostgresSink {
         if !changes.is_empty() {
             self.copy(changes).await?;
         }
-        self.note_tracked(transactions).await?;
+        self.note_tables(transactions).await?;
         failpoint!("copied");
         self.run("COMMIT").await?;
         failpoint!("committed");
@@ -504,7 +535,7 @@ fn is_duplicate(error: &Error) -> bool {
 
 /// JSON text as `jsonb` travels: a version byte, then the text.
 #[derive(Debug)]
-struct Jsonb<'a>(Cow<'a, str>);
+pub(super) struct Jsonb<'a>(pub(super) Cow<'a, str>);
 
 impl ToSql for Jsonb<'_> {
     fn to_sql(

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::types::{PgLsn, ToSql};
 
 use super::encoding::is_untranslatable;
+use super::postgres::Jsonb;
 use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_literal};
 use crate::postgres::Connection;
@@ -18,12 +19,24 @@ const PROGRESS: &str = "public._bemi_progress";
 /// Since when the changes of a table tell all of its rows.
 pub(super) const COVERAGE: &str = "public._bemi_coverage";
 
+/// Which tables have held the rows of a partitioned table.
+const PARTITIONS: &str = "public._bemi_partitions";
+
 /// The changes that could not be stored.
 pub(super) const POISON: &str = "public._bemi_poison";
 
-const TABLES: [&str; 4] = [CHANGES, PROGRESS, COVERAGE, POISON];
+const TABLES: [&str; 5] = [CHANGES, PROGRESS, COVERAGE, PARTITIONS, POISON];
 
 const SCHEMA: &str = include_str!("../../migrations/0001_changes.sql");
+
+/// For tables of an earlier version. Who has dropped an index has dropped it for good, so the mark of that version is
+/// one that it made otherwise.
+const UPGRADE: &str = include_str!("../../migrations/0002_indexes.sql");
+
+const IS_EARLIER: &str = "SELECT EXISTS (SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indrelid \
+                          WHERE indexrelid = to_regclass('public.changes_record') \
+                          AND indrelid = to_regclass('public.changes') AND indnatts = indnkeyatts \
+                          AND pg_has_role(current_user, relowner, 'USAGE'))";
 
 /// SQL that tells whether the table with the identifier `oid` is bemi's, or a partition of one that is.
 ///
@@ -35,7 +48,8 @@ pub(crate) fn is_ours(oid: &str) -> String {
         "EXISTS (SELECT FROM (SELECT ({oid})::oid UNION SELECT relid FROM pg_partition_ancestors({oid})) whole (oid) \
          JOIN pg_class ON pg_class.oid = whole.oid \
          WHERE obj_description(whole.oid, 'pg_class') LIKE 'bemi:%' \
-            OR relnamespace = to_regnamespace('public') AND relname IN ('changes', '_bemi_progress', '_bemi_coverage', '_bemi_poison') \
+            OR relnamespace = to_regnamespace('public') \
+               AND relname IN ('changes', '_bemi_progress', '_bemi_coverage', '_bemi_partitions', '_bemi_poison') \
                AND 2 = (SELECT count(*) FROM pg_attribute WHERE attrelid = whole.oid AND NOT attisdropped \
                         AND attname IN ('source', CASE relname WHEN 'changes' THEN 'commit_lsn' \
                                         WHEN '_bemi_progress' THEN 'flush_lsn' WHEN '_bemi_poison' THEN 'late_context' \
@@ -64,6 +78,15 @@ pub(crate) async fn create(destination: &Connection) -> Result<bool, Error> {
     }
     if missing {
         destination.batch("creating bemi's tables", SCHEMA).await?;
+    }
+    let asking = destination.client.query_one(IS_EARLIER, &[]);
+    let row = destination
+        .answer("looking at bemi's indexes", asking)
+        .await?;
+    if row.get(0) {
+        destination
+            .batch("making bemi's indexes anew", UPGRADE)
+            .await?;
     }
     Ok(missing)
 }
@@ -219,7 +242,10 @@ pub(crate) async fn start(
         .map_err(|error| destination.error("starting the progress", &error))?;
     if catch_up {
         // What was committed in the gap is in no change, so no table's rows are known any more.
-        let sql = format!("DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2");
+        let sql = format!(
+            "WITH coverage AS (DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2) \
+             DELETE FROM {PARTITIONS} WHERE source = $1 AND database = $2"
+        );
         let binds: [&(dyn ToSql + Sync); 2] = [&server.system_identifier, &server.database];
         let forgetting = destination.client.execute(&sql, &binds).await;
         forgetting.map_err(|error| destination.error("starting the progress", &error))?;
@@ -236,6 +262,74 @@ pub(super) const COVER: &str = "INSERT INTO public._bemi_coverage AS c \
      SET oid = excluded.oid, from_lsn = excluded.from_lsn, from_ordinal = excluded.from_ordinal, \
          since_lsn = excluded.since_lsn, since = excluded.since \
      WHERE (c.from_lsn, c.from_ordinal) <= (excluded.from_lsn, excluded.from_ordinal)";
+
+/// Notes which tables hold the rows of a partitioned table, if they are others than were noted last. No row came or went with them if none is gone, and each new one has been empty since it
+/// was made: it was when it began to be tracked, and has no changes of its own.
+const PARTITION: &str = "INSERT INTO public._bemi_partitions \
+     SELECT $1::bigint, $2::text, $3::bigint, $4::bigint, $5::bigint, $6::timestamptz, $7::boolean, \
+            former.parts IS NULL OR NOT EXISTS (\
+                SELECT FROM jsonb_array_elements(former.parts) part WHERE NOT EXISTS (\
+                    SELECT FROM jsonb_array_elements($8) other WHERE other -> 2 = part -> 2)) \
+            AND NOT EXISTS (\
+                SELECT FROM jsonb_array_elements($8) part WHERE NOT EXISTS (\
+                    SELECT FROM jsonb_array_elements(former.parts) other WHERE other -> 2 = part -> 2) \
+                AND NOT EXISTS (\
+                    SELECT FROM public._bemi_coverage c WHERE c.source = $1 AND c.database = $2 \
+                    AND c.schema = part ->> 0 AND c.\"table\" = part ->> 1 AND c.oid = (part ->> 2)::bigint \
+                    AND c.since IS NOT NULL AND NOT EXISTS (\
+                        SELECT FROM public.changes ch WHERE ch.source = $1 AND ch.database = $2 AND ch.schema = c.schema \
+                        AND ch.\"table\" = c.\"table\" AND ch.commit_lsn >= c.from_lsn))), \
+            $8::jsonb \
+     FROM (VALUES (1)) one LEFT JOIN LATERAL (\
+         SELECT parts FROM public._bemi_partitions WHERE source = $1 AND database = $2 AND oid = $3 \
+         ORDER BY since_lsn DESC, ordinal DESC LIMIT 1) former ON true \
+     WHERE former.parts IS DISTINCT FROM $8 \
+     ON CONFLICT ON CONSTRAINT _bemi_partitions_pkey DO UPDATE SET parts = excluded.parts, \
+         kept = _bemi_partitions.kept AND excluded.kept, exact = _bemi_partitions.exact AND excluded.exact";
+
+/// Which tables hold the rows of a partitioned table, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holding<'a> {
+    /// The partitioned table, by its identifier.
+    pub(crate) oid: u32,
+    /// As a JSON array of arrays of schema, name and identifier.
+    pub(crate) parts: &'a str,
+    pub(crate) since_lsn: Lsn,
+    pub(crate) ordinal: u64,
+    pub(crate) since: DateTime<Utc>,
+    /// Whether they do since then, and not since some time before.
+    pub(crate) exact: bool,
+}
+
+/// Notes which tables hold the rows of a partitioned table.
+pub(crate) async fn note_partitions(
+    destination: &Connection,
+    source: i64,
+    database: &str,
+    holding: Holding<'_>,
+) -> Result<(), Error> {
+    let doing = "noting the partitions";
+    let Holding {
+        oid,
+        parts,
+        since_lsn,
+        ordinal,
+        since,
+        exact,
+    } = holding;
+    let binds: [&(dyn ToSql + Sync); 8] = [
+        &source,
+        &database,
+        &i64::from(oid),
+        &since_lsn.as_i64(),
+        &ordinal.cast_signed(),
+        &since,
+        &exact,
+        &Jsonb(parts.into()),
+    ];
+    let noting = destination.client.execute(PARTITION, &binds);
+    destination.answer(doing, noting).await.map(|_rows| ())
+}
 
 /// Where the changes of the `table`, by schema, name and identifier, begin.
 #[derive(Clone, Copy, Debug)]
@@ -271,6 +365,11 @@ pub(crate) async fn cover(
     ];
     let noting = destination.client.execute(COVER, &binds).await;
     let noted = noting.map_err(|error| destination.error("noting what the trail covers", &error));
+    unless_untranslatable(noted.map(|_rows| ()))
+}
+
+/// What the destination cannot hold is not noted there.
+pub(crate) fn unless_untranslatable(noted: Result<(), Error>) -> Result<(), Error> {
     match noted {
         Err(error) if !is_untranslatable(&error) => Err(error),
         _ => Ok(()),
@@ -291,7 +390,8 @@ pub(crate) async fn forget(
         .client
         .execute(
             &format!(
-                "WITH coverage AS (DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2) \
+                "WITH coverage AS (DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2), \
+                 partitions AS (DELETE FROM {PARTITIONS} WHERE source = $1 AND database = $2) \
                  DELETE FROM {PROGRESS} WHERE source = $1 AND database = $2"
             ),
             &[&source, &database],

@@ -6,12 +6,13 @@
 //!
 //! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`];
 //! which updates are no changes, of [`rules`]; what a recorded command is, of [`ddl`]; and which tables are
-//! new, of [`tracked`].
+//! new, of [`tracked`], and of how a partitioned table is made up, [`partitions`].
 
 mod coverage;
 mod ddl;
 mod error;
 mod part;
+mod partitions;
 mod rules;
 mod table;
 mod tracked;
@@ -35,6 +36,7 @@ use coverage::RejectReason;
 pub(crate) use coverage::RejectedContext;
 pub(crate) use error::StitchError;
 pub(crate) use part::LateContext;
+pub(crate) use partitions::Partitions;
 pub(crate) use rules::{ColumnPattern, Rules};
 pub(crate) use tracked::Tracked;
 
@@ -82,6 +84,8 @@ pub(crate) struct Transaction {
     pub(crate) late_context: Option<LateContext>,
     /// The tables that began to be tracked in it.
     pub(crate) tracked: Vec<Tracked>,
+    /// The partitioned tables that it may have made others.
+    pub(crate) partitions: Vec<Partitions>,
     /// The messages under bemi's prefix that are no context, without those that came in parts.
     pub(crate) rejected: Vec<RejectedContext>,
 }
@@ -120,6 +124,7 @@ struct Open {
     late_context: Option<LateContext>,
     coverage: Coverage,
     tracked: Vec<Tracked>,
+    partitions: Vec<Partitions>,
     rejected: Vec<RejectedContext>,
 }
 
@@ -209,6 +214,7 @@ impl Stitcher {
             late_context: None,
             coverage: Coverage::default(),
             tracked: Vec::new(),
+            partitions: Vec::new(),
             rejected: Vec::new(),
         });
         Ok(())
@@ -228,6 +234,7 @@ impl Stitcher {
             earlier: open.taken,
             late_context: open.late_context,
             tracked: open.tracked,
+            partitions: open.partitions,
             rejected: open.rejected,
         })
     }
@@ -257,6 +264,11 @@ impl Stitcher {
                 let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
                 let told = tracked::parse(&message.content, open.seen);
                 told.map(|told| open.tracked.push(told)).err()
+            }
+            partitions::PREFIX => {
+                let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
+                let told = partitions::parse(&message.content, open.seen);
+                told.map(|told| open.partitions.extend(told)).err()
             }
             _ => None,
         };

@@ -72,8 +72,8 @@ fn what_cannot_be_shown_is_told_with_the_reason() {
         assert_eq!((&*outcome.stdout, outcome.code), ("", 1));
         outcome.stderr
     };
-    let tracks_nothing = "error: the trail does not tell all rows of nothing: it is not tracked, or had rows when that \
-                          began and no snapshot of them was taken\n";
+    let tracks_nothing = "error: the trail does not tell all rows of nothing: it is not tracked, or for some rows alone, \
+                          or had rows when that began and no snapshot of them was taken\n";
     assert_eq!(told(&[&places[1], "nothing"]), tracks_nothing);
     assert_eq!(
         told(&["the day before", "todos"]),

@@ -21,6 +21,7 @@ mod lost;
 mod names;
 mod network;
 mod own_tables;
+mod own_writes;
 mod poison;
 mod proxy;
 mod revert;

@@ -168,3 +168,21 @@ fn what_the_trail_refuses_is_told_without_values() {
         assert!(told_after.elapsed() < PATIENCE);
     }
 }
+
+#[test]
+fn indexes_of_an_earlier_version_are_made_anew_and_those_that_were_dropped_stay_so() {
+    let shop = Shop::set_up();
+    let indexes = "SELECT string_agg(indexdef, '; ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'changes'";
+    let made: String = shop.value(indexes);
+    shop.sql(
+        "DROP INDEX changes_record, changes_context, changes_ranges; \
+         CREATE INDEX changes_record ON changes (\"table\", primary_key, commit_lsn, ordinal); \
+         CREATE INDEX changes_transaction ON changes USING brin (transaction_id)",
+    );
+    assert_eq!(shop.bemi(&["setup"]).code, 0);
+    assert_eq!(shop.value::<String>(indexes), made);
+    shop.sql("DROP INDEX changes_context");
+    assert_eq!(shop.bemi(&["setup"]).code, 0);
+    let context = "SELECT to_regclass('changes_context') IS NULL";
+    assert!(shop.value::<bool>(context));
+}

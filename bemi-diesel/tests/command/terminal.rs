@@ -96,6 +96,10 @@ fn a_terminal_has_colours_and_a_pager() {
         let (_, shown) = on_terminal(shop.command(arguments).env("PAGER", "echo paged"), true);
         assert_eq!(shown, "paged\n");
     }
+    // Without a word it is `less`, which ends where all fits on the screen; or none where there is no such program.
+    let (code, shown) = on_terminal(&mut diff(), true);
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("  + title: \"Sleep\""), "{shown:?}");
     // A pager that ends early, and one that cannot be run.
     let (code, shown) = on_terminal(diff().env("PAGER", "true"), true);
     assert_eq!((code, &*shown), (Some(0), ""));

@@ -286,6 +286,36 @@ fn an_instant_that_is_not_covered_is_an_error_that_says_what_is() {
 }
 
 #[test]
+fn a_time_means_everything_that_was_committed_by_then_whatever_the_clock_did() {
+    let mut shop = Shop::open("CREATE TABLE authors (id int PRIMARY KEY, name text NOT NULL)");
+    let none = json!(null);
+    for id in 1..=3 {
+        shop.sql(&none, &format!("INSERT INTO authors VALUES ({id}, 'Ann')"));
+    }
+    let first: Change = bemi_diesel::history::history()
+        .record("authors", 1)
+        .first(&mut shop.connection)
+        .expect("a change");
+    let at = first.committed_at;
+    let names =
+        |connection: &mut BemiConnection| authors::table.count().get_result::<i64>(connection);
+    let mut setting = |key: i32, offset: &str| {
+        let sql = format!(
+            "UPDATE changes SET committed_at = (SELECT committed_at FROM changes WHERE primary_key = '1') + interval '{offset}' \
+             WHERE primary_key = '{key}'"
+        );
+        shop.connection.batch_execute(&sql).expect(&sql);
+        shop.connection.as_of(at, names)
+    };
+    assert_eq!(setting(3, "1 hour"), Ok(1));
+    // Two commits of one time, one that was set back, and one between that is later.
+    assert_eq!(setting(2, "0"), Ok(2));
+    assert_eq!(setting(2, "-1 second"), Ok(2));
+    assert_eq!(setting(2, "1 second"), Ok(1));
+    assert_eq!(setting(3, "-3 microseconds"), Ok(3));
+}
+
+#[test]
 fn tables_of_every_shape_come_back() {
     let mut shop = Shop::open(
         "CREATE TABLE log (line text, n int);

@@ -10,6 +10,7 @@ mod as_of;
 mod asynchronous;
 mod at_least;
 mod new_tables;
+mod partitions;
 mod questions;
 mod support;
 mod tracked;

@@ -1,6 +1,6 @@
 //! Tables that are tracked by themselves, and those that take another's name.
 
-use bemi_diesel::history::TravelError;
+use bemi_diesel::history::{TravelError, rows_as_of};
 use bemi_diesel::{BemiConnection, Lsn};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -15,7 +15,7 @@ struct Line {
     row: String,
 }
 
-fn rows(shop: &mut Shop, instant: Lsn, table: &str) -> QueryResult<Vec<String>> {
+pub(crate) fn rows(shop: &mut Shop, instant: Lsn, table: &str) -> QueryResult<Vec<String>> {
     let sql = format!("SELECT to_jsonb(t)::text AS row FROM {table} t ORDER BY 1");
     shop.connection
         .as_of(instant, |connection: &mut BemiConnection| {
@@ -112,4 +112,68 @@ fn partitions_are_a_table() {
         rows(&mut shop, two, "days"),
         Ok(vec![row(1, 1), row(11, 2)])
     );
+}
+
+pub(crate) fn images(shop: &mut Shop, instant: Lsn, table: &str) -> QueryResult<Vec<String>> {
+    let images = rows_as_of(table, instant).load(&mut shop.connection)?;
+    Ok(images.iter().map(|row| row.as_str().to_owned()).collect())
+}
+
+#[test]
+fn the_trail_alone_does_not_take_a_table_for_another() {
+    let mut shop = Shop::open(
+        "CREATE TABLE things (id int PRIMARY KEY); CREATE TABLE gone (id int PRIMARY KEY)",
+    );
+    let none = json!(null);
+    let old = shop.sql(
+        &none,
+        "INSERT INTO things VALUES (1); INSERT INTO gone VALUES (1)",
+    );
+    shop.sql(&none, "INSERT INTO gone VALUES (2)");
+    // Nothing tells that it is made anew.
+    let anew = "BEGIN; SET LOCAL bemi.tracking = 'on'; DROP TABLE things; CREATE UNLOGGED TABLE things (id int); COMMIT";
+    let new = shop.sql(&none, anew);
+    for instant in [old, new] {
+        let table = "public.things".to_owned();
+        assert_eq!(
+            reason(images(&mut shop, instant, "things")),
+            TravelError::Incomplete { table }
+        );
+    }
+    let before_last = shop.number(
+        "SELECT max(commit_lsn) AS n FROM changes WHERE \"table\" = 'gone' AND primary_key = '2'",
+    );
+    shop.sql(&none, "DROP TABLE gone");
+    let row = |id: i32| format!(r#"{{"id": {id}}}"#);
+    let then = Lsn::from_i64(before_last);
+    assert_eq!(images(&mut shop, then, "gone"), Ok(vec![row(1)]));
+    let then = Lsn::from_i64(before_last + 1);
+    assert_eq!(images(&mut shop, then, "gone"), Ok(vec![row(1), row(2)]));
+    let now = shop.stored();
+    let table = "public.gone".to_owned();
+    let gone = TravelError::Gone { table };
+    assert_eq!(reason(images(&mut shop, now, "gone")), gone);
+}
+
+#[test]
+fn a_table_with_a_row_condition_is_not_told_whole() {
+    let mut shop = Shop::open("CREATE TABLE things (id int PRIMARY KEY)");
+    if shop.number("SELECT current_setting('server_version_num')::bigint AS n") < 150_000 {
+        return;
+    }
+    let none = json!(null);
+    let condition = "ALTER PUBLICATION bemi SET TABLE ONLY things WHERE (id < 2); TRUNCATE things; \
+                     INSERT INTO things VALUES (1), (2)";
+    let then = shop.sql(&none, condition);
+    let table = "public.things".to_owned();
+    let incomplete = TravelError::Incomplete { table };
+    assert_eq!(reason(rows(&mut shop, then, "things")), incomplete);
+    assert_eq!(reason(images(&mut shop, then, "things")), incomplete);
+    // Another publication's condition is not ours.
+    let other = "CREATE PUBLICATION other FOR TABLE things WHERE (id < 2); ALTER PUBLICATION bemi SET TABLE ONLY things; \
+                 TRUNCATE things; INSERT INTO things VALUES (1), (2)";
+    let then = shop.sql(&none, other);
+    let both = Ok(vec![r#"{"id": 1}"#.to_owned(), r#"{"id": 2}"#.to_owned()]);
+    assert_eq!(rows(&mut shop, then, "things"), both);
+    assert_eq!(images(&mut shop, then, "things"), both);
 }

@@ -1,7 +1,8 @@
 //! A captured database whose trail is asked.
 
 use bemi_diesel::{
-    AsyncBemiConnection, BemiConnection, Capture, CaptureHandle, Context, Lsn, sync_scope,
+    AsyncBemiConnection, BemiConnection, Capture, CaptureBuilder, CaptureHandle, Context, Lsn,
+    sync_scope,
 };
 use bemi_tests::Database;
 use diesel::connection::SimpleConnection;
@@ -30,6 +31,14 @@ struct Number {
 impl Shop {
     /// Makes what `schema` says, then starts to capture.
     pub(crate) fn open(schema: &str) -> Self {
+        Self::open_with(schema, |builder| builder)
+    }
+
+    /// The same, with settings of one's own.
+    pub(crate) fn open_with(
+        schema: &str,
+        settings: impl FnOnce(CaptureBuilder) -> CaptureBuilder,
+    ) -> Self {
         let database = Database::create().expect("a database");
         let mut connection =
             BemiConnection::establish(database.url()).expect("the server is ready");
@@ -39,7 +48,9 @@ impl Shop {
             .build()
             .expect("a runtime");
         let builder = Capture::builder(database.url()).slot(database.name());
-        let capture = runtime.block_on(builder.start()).expect("a capture");
+        let capture = runtime
+            .block_on(settings(builder).start())
+            .expect("a capture");
         let version = "SELECT current_setting('server_version_num')::bigint AS n";
         let version: Number = diesel::sql_query(version)
             .get_result(&mut connection)

@@ -8,7 +8,9 @@ use diesel_async::{
 
 use super::AsyncBemiConnection;
 use super::transaction_builder::SendBody;
-use crate::history::{AnswerRow, FactRow, Instant, Place, Travel, decide, facts, moment, read};
+use crate::history::{
+    AnswerRow, DEPARTURE, FactRow, Instant, Place, Travel, decide, facts, moment, read,
+};
 
 impl AsyncBemiConnection {
     /// Runs `f`, in which every query through this connection reads the tables as they were at `instant`.
@@ -86,7 +88,7 @@ impl AsyncBemiConnection {
 
     async fn depart(&mut self, instant: Instant) -> QueryResult<Travel> {
         let inner = &mut self.inner;
-        inner.batch_execute("SET TRANSACTION READ ONLY").await?;
+        inner.batch_execute(DEPARTURE).await?;
         let answers: Vec<AnswerRow> = sql_query(moment(instant, Place::Here)).load(inner).await?;
         let answers = answers.into_iter().map(Into::into).collect();
         let moment = decide(instant, answers)?;

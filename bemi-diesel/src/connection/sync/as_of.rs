@@ -5,7 +5,9 @@ use diesel::result::{Error, QueryResult};
 use diesel::{RunQueryDsl, sql_query};
 
 use super::BemiConnection;
-use crate::history::{AnswerRow, FactRow, Instant, Place, Travel, decide, facts, moment, read};
+use crate::history::{
+    AnswerRow, DEPARTURE, FactRow, Instant, Place, Travel, decide, facts, moment, read,
+};
 
 impl BemiConnection {
     /// Runs `f`, in which every query through this connection reads the tables as they were at `instant`.
@@ -35,6 +37,12 @@ impl BemiConnection {
     /// - A column that the table did not have then is its default, or `NULL`; one that was renamed since
     ///   is `NULL`. A generated column is computed anew. An update that was left out because it changed
     ///   [ignored](crate::CaptureBuilder::ignore) columns alone is not seen.
+    /// - A partitioned table has the partitions that it had then, those that were dropped since included. What rewrites
+    ///   rows without changing them is in no log: a column that was added with a default that differs from row to row is
+    ///   `NULL` in those rows, and a type that was changed by `USING` reads the old value. So is a TRUNCATE of a single
+    ///   partition where the table is
+    ///   [published for its partitions](crate::CaptureBuilder::publish_via_partition_root).
+    /// - A time means every commit up to it, by the source's clock.
     /// - Each query makes the rows of its tables anew: of one record in a large table ask with
     ///   [`rows_as_of(…).record(key)`](crate::history::RowsAsOf::record).
     /// - Tables of the system, temporary tables and bemi's own are those of the present, and so is what
@@ -67,7 +75,7 @@ impl BemiConnection {
     }
 
     fn depart(&mut self, instant: Instant) -> QueryResult<Travel> {
-        self.inner.batch_execute("SET TRANSACTION READ ONLY")?;
+        self.inner.batch_execute(DEPARTURE)?;
         let answers: Vec<AnswerRow> =
             sql_query(moment(instant, Place::Here)).load(&mut self.inner)?;
         let answers = answers.into_iter().map(Into::into).collect();

@@ -34,6 +34,7 @@ fn transaction(end_lsn: u64, changes: usize) -> Transaction {
         earlier: 0,
         late_context: None,
         tracked: Vec::new(),
+        partitions: Vec::new(),
         rejected: Vec::new(),
     }
 }
