@@ -47,6 +47,7 @@
 //!
 //! # Features
 //!
+//! - `capture` (off by default): [`CaptureHealth`], where the capture runs in the application.
 //! - `opentelemetry` (off by default): [`Member::Trace`] is that of the current `tracing` span.
 
 #![warn(clippy::pedantic)]
@@ -61,6 +62,8 @@ mod extractor;
 #[cfg_attr(not(doctest), doc = include_str!("../docs/guide.md"))]
 #[cfg_attr(doctest, doc = "A tour.")]
 pub mod guide {}
+#[cfg(feature = "capture")]
+mod health;
 mod member;
 mod middleware;
 mod pairs;
@@ -76,6 +79,8 @@ pub use builder::BemiMiddlewareBuilder;
 pub use error::MissingMiddleware;
 pub use extension::RequestContextExt;
 pub use extractor::RequestContext;
+#[cfg(feature = "capture")]
+pub use health::CaptureHealth;
 pub use member::Member;
 pub use middleware::{BemiMiddleware, BemiMiddlewareService};
 pub use source::{ContextSource, NoSource};

@@ -126,7 +126,7 @@ pub use job::Job;
 pub use json::JsonObject;
 pub use lsn::{Lsn, ParseLsnError, Xid};
 #[cfg(feature = "capture")]
-pub use replication::{Capture, CaptureBuilder, CaptureHandle, State, Status};
+pub use replication::{Capture, CaptureBuilder, CaptureHandle, CaptureObserver, State, Status};
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use revert::{OnConflict, Revert, RevertError};
 pub use scope::{

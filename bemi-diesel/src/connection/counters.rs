@@ -35,8 +35,10 @@ impl ContextCounters {
 
 pub(super) fn count_missing() {
     MISSING.fetch_add(1, Ordering::Relaxed);
+    metrics::counter!("bemi_contexts_missing_total").increment(1);
 }
 
 pub(super) fn count_refused() {
     REFUSED.fetch_add(1, Ordering::Relaxed);
+    metrics::counter!("bemi_contexts_refused_total").increment(1);
 }

@@ -1,16 +1,20 @@
-//! What a connection has learned of its server, from statements that failed because of the message.
+//! What a connection has learned of its server, mostly from statements that failed because of the message.
 //!
-//! The server is asked nothing: what it refuses is sent again without the message, and the next
-//! statement is spared. Where that cannot be done, in a transaction of the application's, [`GUARD`]
-//! stands before the message.
+//! What it refuses is sent again without the message, and the next statement is spared. Where that cannot
+//! be done, in a transaction of the application's, [`GUARD`] stands before the message. The server is asked
+//! one thing only, and only for relations that are written again and again: whether they have rules.
 //!
 //! [`GUARD`]: super::emit::GUARD
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use diesel::dsl::{select, sql};
+use diesel::expression::SqlLiteral;
 use diesel::result::{DatabaseErrorKind, Error};
+use diesel::sql_types::Bool;
 
-use super::emit::FUNCTION;
+use super::emit::{FUNCTION, literal};
 use super::statement::Dml;
 
 /// What the server refuses.
@@ -26,6 +30,52 @@ pub(super) struct Facts {
     ///
     /// [rules]: https://www.postgresql.org/docs/current/rules-update.html
     pub(super) ruled: HashSet<String>,
+    /// What is known of the relations that an [`Inline`](super::inline::Inline) is for, as they stand in
+    /// the text.
+    pub(super) rules: HashMap<Arc<str>, Rules>,
+}
+
+/// Whether a relation has rules: one that rewrites an `INSERT` may do without a value, and then the server does
+/// not evaluate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// Not known: it was written this often.
+    Unknown(u32),
+    None,
+    /// It has some, or is no table.
+    Some,
+}
+
+/// How many relations the server is asked about; one more is [`Rules::Some`].
+const MAX_ASKED: usize = 1024;
+
+/// Asks whether `relation`, as it stands in a text, is a table without rules.
+pub(super) fn has_no_rules(relation: &str) -> select<SqlLiteral<Bool>> {
+    diesel::select(sql::<Bool>(&format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({}) \
+         AND relkind IN ('r', 'p') AND NOT relhasrules)",
+        literal(relation)
+    )))
+}
+
+impl Facts {
+    /// Counts a write to `relation`. Whether it has been written `often` enough now to ask about it.
+    pub(super) fn is_worth_asking(&mut self, relation: &Arc<str>, often: u32) -> bool {
+        let full = self.rules.len() >= MAX_ASKED;
+        match self.rules.get_mut(relation) {
+            Some(Rules::Unknown(seen)) => {
+                *seen += 1;
+                *seen == often
+            }
+            Some(Rules::None | Rules::Some) => false,
+            None => {
+                if !full {
+                    self.rules.insert(Arc::clone(relation), Rules::Unknown(1));
+                }
+                false
+            }
+        }
+    }
 }
 
 /// Why a statement failed that carried a message, if the message may be to blame.

@@ -6,13 +6,14 @@
 //! out. The cheapest way is taken that is safe:
 //!
 //! - a single `INSERT`, `UPDATE` or `DELETE` outside a transaction is [`tagged`]: it writes the message
-//!   itself, in the same round trip, at the end of its own `RETURNING` or around a count of its rows;
+//!   itself, in the same round trip, at the end of its own `RETURNING` or around a count of its rows, and an
+//!   `INSERT` into a table without rules among its values ([`inline`]);
 //! - in a transaction the message rides on the `COMMIT`, immune to savepoints and to views that
 //!   refuse a `RETURNING`;
 //! - another write outside a transaction gets one around it.
 //!
 //! What is not understood is sent as it is: that a write goes well comes before its context. The server
-//! is asked nothing beforehand. A tagged statement that fails, in a way that the message may be to blame
+//! is asked nothing but whether a table has rules that is written again and again. A tagged statement that fails, in a way that the message may be to blame
 //! for, has changed nothing and is sent again without; what the server refuses is remembered. Before a
 //! message in a transaction of the application's a savepoint stands around a statement that fails if the
 //! message would, so that the `COMMIT` goes well without it.
@@ -23,6 +24,7 @@ mod count;
 mod counters;
 mod emit;
 mod facts;
+mod inline;
 mod plan;
 mod policy;
 mod row;

@@ -19,6 +19,8 @@ pub(super) enum Plan {
     Forward,
     /// With the message appended to it.
     Tag(Tag),
+    /// With this message among its values, in the text of its [`Inline`](super::inline::Inline).
+    Inline(String),
     /// As it is, after this SQL, in the transaction that is open. If that fails, [`UNGUARD`] puts the
     /// transaction right.
     ///
@@ -57,6 +59,8 @@ pub(super) struct Request {
     pub(super) enclosing: Enclosing,
     /// How many parameters are bound, where they can be more than the text uses.
     pub(super) bound: u32,
+    /// Whether the message may go before a value: where the server evaluates it and knows its type.
+    pub(super) inline: bool,
 }
 
 /// What the application wants to have back.
@@ -94,17 +98,16 @@ pub(super) fn plan(
             let Some(members) = members else {
                 return Plan::Forward;
             };
-            let text = text.map(AsRef::as_ref);
             if policy.injection == Injection::Cheapest
                 && let Kind::Dml(dml) = kind
-                && let Some(tag) = tag(dml, &members, text, facts, request)
+                && let Some(plan) = tag(statement, dml, &members, facts, request)
             {
-                return Plan::Tag(tag);
+                return plan;
             }
             match request.enclosing {
                 Enclosing::Possible => Plan::Enclose(format!(
                     "BEGIN;{}",
-                    emit::select(Some(&members), text, When::Always)
+                    emit::select(Some(&members), text.map(AsRef::as_ref), When::Always)
                 )),
                 Enclosing::Impossible => Plan::Forward,
             }
@@ -129,15 +132,19 @@ fn guarded(message: &str) -> String {
 
 /// The tag of a statement, if it takes one.
 fn tag(
+    statement: &Statement,
     dml: &Dml,
     members: &str,
-    text: Option<&str>,
     facts: &Facts,
     request: Request,
-) -> Option<Tag> {
+) -> Option<Plan> {
+    let text = statement.text.as_deref();
     let parameter = dml.parameters.max(request.bound) + 1;
     if parameter > MAX_PARAMETERS || facts.ruled.contains(&dml.target) {
         return None;
+    }
+    if statement.inline.is_some() && request.inline && parameter == dml.parameters + 1 {
+        return Some(Plan::Inline(message(members, text, Lead::None)));
     }
     let (form, lead) = match (request.wanted, dml.returning, dml.rows) {
         (_, true, _) => (Form::Column, Lead::Row),
@@ -146,12 +153,12 @@ fn tag(
         // No rows are what the application gets, and it must stay so.
         (Wanted::Rows, false, _) => return None,
     };
-    Some(Tag {
+    Some(Plan::Tag(Tag {
         message: message(members, text, lead),
         parameter,
         form,
         one: dml.rows == Rows::One,
-    })
+    }))
 }
 
 /// How a batch of statements is sent.

@@ -9,7 +9,8 @@ use diesel::query_builder::{QueryBuilder, QueryFragment, QueryId};
 use diesel::result::{Error, QueryResult};
 
 use super::counters::{count_missing, count_refused};
-use super::facts::{Facts, Suspicion, is_denied, is_of_the_server};
+use super::facts::{Facts, Rules, Suspicion, is_denied, is_of_the_server};
+use super::inline::{Inline, inline_of};
 use super::plan::{BatchPlan, Plan, Request, plan, plan_batch};
 use super::policy::{ContextPolicy, MissingContext, MissingContextError, RefusedContext};
 use super::statement::{Control, Kind, Statement};
@@ -61,6 +62,8 @@ struct Remembered {
 /// A statement that is about to be sent.
 pub(super) struct Classified {
     pub(super) statement: Known,
+    /// Whether its type tells its text.
+    pub(super) by_type: bool,
     /// Its text, if it is to be prepared under a name although diesel would not.
     pub(super) prepare: Option<String>,
 }
@@ -69,7 +72,17 @@ impl From<Known> for Classified {
     fn from(statement: Known) -> Self {
         Self {
             statement,
+            by_type: false,
             prepare: None,
+        }
+    }
+}
+
+impl Classified {
+    fn by_type(statement: Known) -> Self {
+        Self {
+            by_type: true,
+            ..Self::from(statement)
         }
     }
 }
@@ -114,7 +127,7 @@ impl Session {
         let mut id = T::query_id();
         match id {
             Some(own) => match self.by_type.get(&own) {
-                Some(ByType::One(known)) => return known.clone().into(),
+                Some(ByType::One(known)) => return Classified::by_type(known.clone()),
                 Some(ByType::Varies) => id = None,
                 None if query.is_safe_to_cache_prepared(&Pg).unwrap_or(false) => {
                     self.prepares = true;
@@ -139,7 +152,7 @@ impl Session {
         if let Some(id) = id {
             let known = Statement::new(&sql, self.policy.sql_bytes).map(Arc::new);
             self.by_type.insert(id, ByType::One(known.clone()));
-            return known.into();
+            return Classified::by_type(known);
         }
         if let Some(remembered) = self.by_text.get_mut(sql.as_str()) {
             remembered.seen = remembered.seen.saturating_add(1);
@@ -158,6 +171,7 @@ impl Session {
             }
             return Classified {
                 statement: remembered.known.clone(),
+                by_type: false,
                 prepare: remembered.prepared.then_some(sql),
             };
         }
@@ -220,6 +234,26 @@ impl Session {
             }
             MissingContext::Error => Err(Error::QueryBuilderError(missing.into())),
         }
+    }
+
+    /// Where the message goes among the values of `statement`, if it may go there.
+    pub(super) fn inline<'a>(&self, statement: &'a Known) -> Option<&'a Inline> {
+        let inline = inline_of(statement)?;
+        let evaluated = self.facts.rules.get(&inline.relation) == Some(&Rules::None);
+        (evaluated && self.transaction == Transaction::Autocommit).then_some(inline)
+    }
+
+    /// Takes in that `statement` went well with its tag. The relation that it is worth asking about now, as
+    /// it stands in the text: [`has_no_rules`](super::facts::has_no_rules).
+    pub(super) fn tagged(&mut self, statement: &Known) -> Option<Arc<str>> {
+        let relation = &inline_of(statement)?.relation;
+        let worth = self.facts.is_worth_asking(relation, COMES_AGAIN);
+        worth.then(|| Arc::clone(relation))
+    }
+
+    /// Takes in whether `relation` has rules.
+    pub(super) fn answered(&mut self, relation: Arc<str>, rules: Rules) {
+        self.facts.rules.insert(relation, rules);
     }
 
     /// Whether `statement` is one that may be tagged.
@@ -317,12 +351,19 @@ impl Session {
 
     /// Takes in how `statement` went without the message.
     pub(super) fn confirm(&mut self, suspicion: Suspicion, statement: &Known, well: bool) {
-        match (suspicion, statement.as_deref().map(|known| &known.kind)) {
-            (Suspicion::Denied, _) => self.denied(),
-            (Suspicion::Tag, Some(Kind::Dml(dml))) if well => {
-                self.facts.ruled.insert(dml.target.clone());
-            }
-            (Suspicion::Tag, _) => {}
+        if suspicion == Suspicion::Denied {
+            return self.denied();
+        }
+        let Some(statement) = statement.as_deref().filter(|_| well) else {
+            return;
+        };
+        // A message among the values is no reason to do without the other kinds.
+        if let Some(inline) = &statement.inline
+            && let Some(rules @ Rules::None) = self.facts.rules.get_mut(&inline.relation)
+        {
+            *rules = Rules::Some;
+        } else if let Kind::Dml(dml) = &statement.kind {
+            self.facts.ruled.insert(dml.target.clone());
         }
     }
 

@@ -12,6 +12,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use super::emit;
+use super::inline::Inline;
 use crate::history::TravelError;
 
 /// A statement that is more than a read.
@@ -20,6 +21,8 @@ pub(super) struct Statement {
     pub(super) kind: Kind,
     /// The text as a member of a message, if it is known.
     pub(super) text: Option<Arc<str>>,
+    /// The statement with the message in its `VALUES`, where it has a place there.
+    pub(super) inline: Option<Inline>,
     /// The text itself, for who may have to send it a second time.
     #[cfg(feature = "async")]
     pub(super) sql: Arc<str>,
@@ -34,9 +37,14 @@ impl Statement {
             (Some(kind), true) => kind,
             _ => Kind::Unknown,
         };
+        let inline = match &kind {
+            Kind::Dml(dml) => Inline::new(sql, dml),
+            _ => None,
+        };
         (kind != Kind::Read).then(|| Self {
             kind,
             text: emit::text(sql, bytes),
+            inline,
             #[cfg(feature = "async")]
             sql: sql.into(),
         })
@@ -48,6 +56,7 @@ impl Statement {
         Self {
             kind,
             text: None,
+            inline: None,
             #[cfg(feature = "async")]
             sql: Arc::default(),
         }

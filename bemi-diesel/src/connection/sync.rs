@@ -4,6 +4,9 @@ mod as_of;
 mod dsl;
 mod load;
 
+use std::sync::Arc;
+
+use diesel::RunQueryDsl;
 use diesel::connection::{
     AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, DefaultLoadingMode,
     Instrumentation, LoadConnection, MultiConnectionHelper, SimpleConnection, TransactionManager,
@@ -13,7 +16,6 @@ use diesel::pg::{
     GetPgMetadataCache, Pg, PgConnection, PgMetadataCache, PgMetadataLookup, PgNotification,
     TransactionBuilder,
 };
-use diesel::query_builder::bind_collector::RawBytesBindCollector;
 use diesel::query_builder::{CollectedQuery, QueryFragment, QueryId};
 use diesel::r2d2::R2D2Connection;
 use diesel::result::{ConnectionResult, Error, QueryResult};
@@ -21,11 +23,13 @@ use diesel::sql_types::TypeMetadata;
 
 use super::count::{binds_freely, changed};
 use super::emit::UNGUARD;
+use super::facts::{Rules, has_no_rules};
+use super::inline::{Inline, inline_of};
 use super::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
 use super::policy::ContextPolicy;
 use super::session::{Classified, Known, Session, ambient};
 use super::statement;
-use super::tagged::{Counted, Tagged};
+use super::tagged::{Binds, ByText, Counted, Inlined, Tagged, bound};
 use super::transaction::Transaction;
 use crate::history::{Past, Travel};
 
@@ -51,6 +55,11 @@ use crate::history::{Past, Travel};
 /// SQL are prepared when they come for the third time, up to 128 of them, if diesel prepares other
 /// statements of the application: planning them each time, as diesel has it, costs the server more than
 /// the message does.
+///
+/// When a table is inserted into for the third time, one question more asks the server whether it has
+/// [rules](https://www.postgresql.org/docs/current/rules-update.html): where it has none the message goes along
+/// with the values, which costs less. A rule that is made later, that replaces the `INSERT` and that does without its first value,
+/// takes the context from the changes that this connection makes through it.
 ///
 /// A statement that may not run in a transaction (`CALL`, `DO`, DDL, a `SELECT` of a function) is sent
 /// as it is outside of one, and its rows have no context; so are such writes in the
@@ -123,43 +132,56 @@ impl BemiConnection {
     }
 
     /// Classifies `query` and decides how it is sent.
-    fn plan<T>(
-        &mut self,
-        query: &T,
-        wanted: Wanted,
-        enclosing: Enclosing,
-    ) -> QueryResult<(Plan, Classified)>
+    fn plan<T>(&mut self, query: &T, wanted: Wanted, enclosing: Enclosing) -> QueryResult<Planned>
     where
         T: QueryFragment<Pg> + QueryId,
     {
         self.recover();
         let mut classified = self.session.statement(query);
         if classified.statement.is_none() {
-            return Ok((Plan::Forward, classified));
+            return Ok(Planned {
+                plan: Plan::Forward,
+                classified,
+                binds: None,
+            });
         }
         let members = ambient();
         if members.is_none() {
             classified.prepare = None;
         }
-        let bound = match members {
-            // If it fails, it fails again where the query is sent.
-            Some(_) if binds_freely::<T>() => self.binds(query).map_or(0, |binds| {
-                u32::try_from(binds.binds.len()).unwrap_or(u32::MAX - 1)
-            }),
-            _ => 0,
-        };
+        let inline = self.session.inline(&classified.statement);
+        let wanted_binds = members.is_some() && (inline.is_some() || binds_freely::<T>());
+        // If it fails, it fails again where the query is sent.
+        let binds = wanted_binds.then(|| self.binds(query).ok()).flatten();
         let request = Request {
             wanted,
             enclosing,
-            bound,
+            bound: binds.as_ref().map_or(0, bound),
+            inline: inline
+                .zip(binds.as_ref())
+                .is_some_and(|(inline, binds)| inline.fits(binds)),
         };
         let plan = self.session.plan(&classified.statement, members, request)?;
-        Ok((plan, classified))
+        Ok(Planned {
+            plan,
+            classified,
+            binds,
+        })
+    }
+
+    /// Asks whether `relation` has rules, which an `INSERT` with the message among its values must not
+    /// meet.
+    fn ask(&mut self, relation: Arc<str>) {
+        let rules = match has_no_rules(&relation).get_result(&mut self.inner) {
+            Ok(true) => Rules::None,
+            Ok(false) | Err(_) => Rules::Some,
+        };
+        self.session.answered(relation, rules);
     }
 
     /// The parameters that are bound to `query`.
-    fn binds<T: QueryFragment<Pg>>(&mut self, query: &T) -> QueryResult<RawBytesBindCollector<Pg>> {
-        let mut binds = RawBytesBindCollector::<Pg>::new();
+    fn binds<T: QueryFragment<Pg>>(&mut self, query: &T) -> QueryResult<Binds> {
+        let mut binds = Binds::new();
         query.collect_binds(&mut binds, &mut self.inner, &Pg)?;
         Ok(binds)
     }
@@ -223,6 +245,14 @@ impl BemiConnection {
             let _gone = self.inner.batch_execute("ROLLBACK");
         }
     }
+}
+
+/// A query that is about to be sent.
+struct Planned {
+    plan: Plan,
+    classified: Classified,
+    /// Its parameters, if they have been looked at.
+    binds: Option<Binds>,
 }
 
 fn execute_tagged<T>(inner: &mut PgConnection, source: T, tag: Tag) -> QueryResult<usize>
@@ -297,11 +327,17 @@ impl Connection for BemiConnection {
             self.session.finish(&None, result.as_ref().err());
             return result;
         }
-        let (plan, classified) = self.plan(source, Wanted::Count, Enclosing::Possible)?;
+        let Planned {
+            plan,
+            classified,
+            binds,
+        } = self.plan(source, Wanted::Count, Enclosing::Possible)?;
         let statement = classified.statement;
+        let prepare = classified.prepare.is_some();
         // If it fails, it fails again where the query is sent.
         let prepared = classified
             .prepare
+            .filter(|_| !matches!(plan, Plan::Inline(_)))
             .and_then(|sql| Some(CollectedQuery::new(sql, true, self.binds(source).ok()?)));
         let send = |inner: &mut PgConnection| match &prepared {
             Some(prepared) => inner.execute_returning_count(prepared),
@@ -313,11 +349,34 @@ impl Connection for BemiConnection {
             Plan::Enclose(begin) => {
                 self.enclosed(&begin, |inner| inner.execute_returning_count(source))
             }
+            Plan::Inline(message) => match inline_of(&statement).zip(binds) {
+                Some((Inline { sql, .. }, binds)) => {
+                    let inner = &mut self.inner;
+                    let result = if classified.by_type {
+                        let query = Inlined::<T>::new(sql, true, binds, message);
+                        inner.execute_returning_count(&query)
+                    } else {
+                        let query = Inlined::<ByText<T>>::new(sql, prepare, binds, message);
+                        inner.execute_returning_count(&query)
+                    };
+                    result.or_else(|error| {
+                        self.again(error, &statement, |inner| {
+                            inner.execute_returning_count(source)
+                        })
+                    })
+                }
+                None => send(&mut self.inner),
+            },
             Plan::Tag(tag) => {
                 let result = match &prepared {
                     Some(prepared) => execute_tagged(&mut self.inner, prepared, tag),
                     None => execute_tagged(&mut self.inner, source, tag),
                 };
+                if result.is_ok()
+                    && let Some(relation) = self.session.tagged(&statement)
+                {
+                    self.ask(relation);
+                }
                 result.or_else(|error| {
                     self.again(error, &statement, |inner| {
                         inner.execute_returning_count(source)

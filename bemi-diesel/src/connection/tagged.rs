@@ -2,8 +2,11 @@
 //!
 //! The message is a parameter, so all contexts share one prepared statement.
 
-use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use std::marker::PhantomData;
+
+use diesel::pg::{Pg, PgTypeMetadata};
+use diesel::query_builder::bind_collector::RawBytesBindCollector;
+use diesel::query_builder::{AstPass, CollectedQuery, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::{Text, Untyped};
 
@@ -109,6 +112,72 @@ impl<T: QueryId> QueryId for Counted<T> {
 
 impl<T> Query for Counted<T> {
     type SqlType = Untyped;
+}
+
+/// The parameters of a query, taken out of it.
+pub(super) type Binds = RawBytesBindCollector<Pg>;
+
+#[cfg(feature = "async")]
+pub(super) fn copied(binds: &Binds) -> Binds {
+    let mut copy = Binds::new();
+    copy.metadata.clone_from(&binds.metadata);
+    copy.binds.clone_from(&binds.binds);
+    copy
+}
+
+/// How many they are.
+pub(super) fn bound(binds: &Binds) -> u32 {
+    u32::try_from(binds.binds.len()).unwrap_or(u32::MAX - 1)
+}
+
+/// `T`, taken apart and with the message among its values. See [`Inline`](super::inline::Inline).
+pub(super) struct Inlined<T> {
+    query: CollectedQuery<Binds>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Inlined<T> {
+    pub(super) fn new(sql: &str, prepare: bool, mut binds: Binds, message: String) -> Self {
+        binds.metadata.push(PgTypeMetadata::new(TEXT, TEXT_ARRAY));
+        binds.binds.push(Some(message.into_bytes()));
+        Self {
+            query: CollectedQuery::new(sql.to_owned(), prepare, binds),
+            of: PhantomData,
+        }
+    }
+}
+
+/// A `T` whose type does not tell its text.
+pub(super) struct ByText<T>(PhantomData<fn() -> T>);
+
+impl<T> QueryId for ByText<T> {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<T: Query> Query for ByText<T> {
+    type SqlType = T::SqlType;
+}
+
+/// The numbers of `text` and of `text[]`, the same in every server.
+const TEXT: u32 = 25;
+const TEXT_ARRAY: u32 = 1009;
+
+impl<T> QueryFragment<Pg> for Inlined<T> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.query.walk_ast(out)
+    }
+}
+
+impl<T: QueryId> QueryId for Inlined<T> {
+    type QueryId = Inlined<T::QueryId>;
+
+    const HAS_STATIC_QUERY_ID: bool = T::HAS_STATIC_QUERY_ID;
+}
+
+impl<T: Query> Query for Inlined<T> {
+    type SqlType = T::SqlType;
 }
 
 fn push_call<'b>(tag: &'b Tag, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {

@@ -4,8 +4,10 @@ use std::thread;
 
 use tokio::sync::{oneshot, watch};
 
+use super::guard::{Guard, WARN_BYTES};
 use super::handle::{CaptureHandle, Status};
 use super::task::{self, Task};
+use super::watch::Watch;
 use crate::Lsn;
 use crate::error::{Error, ErrorKind};
 use crate::settings::{DEFAULT_NAME, Settings};
@@ -198,7 +200,8 @@ impl CaptureBuilder {
     /// of them takes over when the first one has ended.
     ///
     /// It goes on until [`CaptureHandle::shutdown`], and reconnects by itself whenever a connection is
-    /// lost.
+    /// lost. What is not stored yet the source keeps in its log: from 1 GiB on, and again each time that it has doubled, a
+    /// warning says so ([`Status::retained_bytes`](crate::Status::retained_bytes)).
     ///
     /// # Errors
     ///
@@ -255,6 +258,12 @@ pub(crate) async fn start(
             })
             .await?;
         }
+        let watch = Watch {
+            source: settings.source.clone(),
+            slot: settings.slot.clone(),
+            status: status_sender.clone(),
+            guard: Guard::new(WARN_BYTES),
+        };
         task::run(Task {
             settings,
             status: status_sender,
@@ -262,6 +271,7 @@ pub(crate) async fn start(
             wanted,
             ready: Some(ready_sender),
             moved: false,
+            watch,
         })
         .await
     };

@@ -1,6 +1,7 @@
 //! What the application holds of a running capture.
 
 use std::thread;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -17,6 +18,26 @@ pub struct CaptureHandle {
     /// The farthest position that somebody waits for.
     pub(super) want: watch::Sender<Lsn>,
     pub(super) thread: Option<thread::JoinHandle<Result<(), Error>>>,
+}
+
+/// Tells how a capture is doing, wherever it is needed: a cheap handle that does not keep the capture alive.
+#[derive(Clone, Debug)]
+pub struct CaptureObserver {
+    status: watch::Receiver<Status>,
+}
+
+impl CaptureObserver {
+    /// How the capture is doing, or how it ended.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Waits until the status is another one than when this was last called, at first than when the observer was
+    /// made. Whether it can still change: a capture that has ended says nothing more.
+    pub async fn changed(&mut self) -> bool {
+        self.status.changed().await.is_ok()
+    }
 }
 
 /// How a capture is doing.
@@ -43,6 +64,17 @@ pub struct Status {
     pub rejected_contexts: u64,
     /// How often the connection was made anew since the start.
     pub reconnects: u64,
+    /// Transactions of the destination that changes were stored in since the start.
+    pub batches: u64,
+    /// How long the last change that was stored took from its commit until then, by the clocks of the
+    /// source and of this machine.
+    pub delay: Option<Duration>,
+    /// How many bytes of the source's log were not stored, when it was last asked: every five seconds, and
+    /// while the capture reconnects each time that it tries. `None` until then.
+    pub lag_bytes: Option<u64>,
+    /// How many bytes of log the source kept for the slot then: on its disk, until they are stored. More than
+    /// what is not stored, as it is dropped in files, and kept while a transaction is open.
+    pub retained_bytes: Option<u64>,
 }
 
 /// What a capture is doing.
@@ -75,6 +107,10 @@ impl Status {
             put_aside: 0,
             rejected_contexts: 0,
             reconnects: 0,
+            batches: 0,
+            delay: None,
+            lag_bytes: None,
+            retained_bytes: None,
         }
     }
 
@@ -119,6 +155,14 @@ impl CaptureHandle {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// A handle that tells the same, for a health check beside the application.
+    #[must_use]
+    pub fn observer(&self) -> CaptureObserver {
+        CaptureObserver {
+            status: self.status.clone(),
+        }
     }
 
     /// Asks the capture to stop and waits until it has. What it has stored stays stored, and the next

@@ -7,15 +7,18 @@
 pub(crate) mod baseline;
 mod capture;
 mod catalog;
+mod guard;
 mod handle;
+mod measure;
 mod session;
 mod standby;
 mod task;
 pub(crate) mod transport;
+mod watch;
 
 #[cfg(feature = "cli")]
 pub(crate) use capture::start;
 pub use capture::{Capture, CaptureBuilder};
-pub use handle::{CaptureHandle, State, Status};
+pub use handle::{CaptureHandle, CaptureObserver, State, Status};
 #[cfg(feature = "cli")]
 pub(crate) use task::Chain;

@@ -9,9 +9,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::catalog;
 use super::handle::{State, Status};
+use super::measure;
 use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
 use super::standby;
 use super::transport::{Event, Transport, decode_error};
+use super::watch::Watch;
 use crate::Lsn;
 use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{Message, Relation, RelationId};
@@ -41,6 +43,7 @@ pub(super) struct Task {
     pub(super) ready: Option<oneshot::Sender<()>>,
     /// Something was stored since the last reconnect.
     pub(super) moved: bool,
+    pub(super) watch: Watch,
 }
 
 /// Captures until told to stop, or until an error comes that waiting does not mend.
@@ -86,9 +89,14 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
             status.state = State::Reconnecting(Chain(&error).to_string());
             status.reconnects += u64::from(was_streaming);
         });
+        if was_streaming {
+            measure::reconnects(&task.settings.slot);
+        }
+        let mut stopping = task.stopping.clone();
+        let waiting = async { tokio::join!(tokio::time::sleep(delay), Box::pin(task.watch.ask())) };
         tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = stop_requested(&mut task.stopping) => {}
+            ((), ()) = waiting => {}
+            () = stop_requested(&mut stopping) => {}
         }
     }
 }
@@ -114,17 +122,18 @@ impl Task {
             stream.session.want(*self.wanted.borrow_and_update());
             let storing =
                 stream.store_due(event.is_some(), &self.settings.publication, &self.status);
+            let storing = self.watch.meanwhile(storing);
             let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
                 // What it was storing is stored or is not: the next start will see.
                 return Ok(());
             };
             if let Some(stored) = stored {
                 self.moved = true;
-                stored.count(&self.status);
+                stored.count(&self.settings.slot, &self.status);
             }
             self.report(&stream.session);
             if *stopping.borrow() {
-                stream.stop(&self.settings.slot).await;
+                stream.stop().await;
                 return Ok(());
             }
             if event.is_none() {
@@ -149,8 +158,11 @@ impl Task {
                 }?;
                 stream.sweep(&self.settings.publication).await
             };
-            if unless_overdue(&mut stopping, next).await?.is_none() {
+            let Some(slot) = unless_overdue(&mut stopping, next).await? else {
                 return Ok(());
+            };
+            if let Some(slot) = slot {
+                self.watch.told(&slot);
             }
         }
     }
@@ -190,6 +202,7 @@ impl Task {
 
 /// What one replication connection needs.
 struct Stream {
+    slot: String,
     source: Connection,
     sink: PostgresSink,
     transport: Transport,
@@ -249,6 +262,7 @@ impl Stream {
         )
         .await?;
         Ok(Self {
+            slot: settings.slot.clone(),
             source,
             sink,
             transport,
@@ -270,10 +284,10 @@ impl Stream {
 
     /// Ends the stream, and leaves the server a moment to let go of the slot: whoever stops a capture to
     /// drop the slot, or to start another one, would find it in use.
-    async fn stop(self, slot: &str) {
+    async fn stop(self) {
         self.transport.stop().await;
         let released = async {
-            while let Ok(Some(_)) = catalog::walsender(&self.source, slot).await {
+            while let Ok(Some(_)) = catalog::walsender(&self.source, &self.slot).await {
                 tokio::time::sleep(RELEASE_INTERVAL).await;
             }
         };
@@ -295,15 +309,16 @@ impl Stream {
             None => self.session.due(Instant::now(), more),
         };
         if part.is_some() || batch.is_some() {
-            self.check_publication(publication).await?;
+            Box::pin(self.check_publication(publication)).await?;
         }
         let stored = match batch {
-            Some(batch) => Some(self.store(batch).await?),
+            // Boxed, as this is made for each event and comes here seldom.
+            Some(batch) => Some(Box::pin(self.store(batch)).await?),
             None => None,
         };
         if let Some(part) = part {
-            report_rejected(&part.rejected, status);
-            self.sink.store_part(&part.changes).await?;
+            report_rejected(&self.slot, &part.rejected, status);
+            Box::pin(self.sink.store_part(&part.changes)).await?;
         }
         Ok(stored)
     }
@@ -311,6 +326,7 @@ impl Stream {
     /// Stores the batch, and then acknowledges it.
     async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
         failpoint!("read");
+        let since = Instant::now();
         self.sink
             .store(&batch.transactions, batch.flush_lsn)
             .await?;
@@ -323,6 +339,7 @@ impl Stream {
             transactions: batch.transactions,
             put_aside,
             flush_lsn: batch.flush_lsn,
+            took: since.elapsed(),
         })
     }
 
@@ -338,15 +355,15 @@ impl Stream {
     /// Asks the server whether all is well that cannot be told from the stream.
     async fn look_around(&mut self, settings: &Settings) -> Result<(), Error> {
         self.check_publication(&settings.publication).await?;
-        self.check_silence(&settings.slot).await
+        self.check_silence().await
     }
 
     /// Asks the server whether something should have come, if the silence is long.
-    async fn check_silence(&mut self, slot: &str) -> Result<(), Error> {
+    async fn check_silence(&mut self) -> Result<(), Error> {
         if Instant::now() < self.silence.check_at() {
             return Ok(());
         }
-        let Some(walsender) = catalog::walsender(&self.source, slot).await? else {
+        let Some(walsender) = catalog::walsender(&self.source, &self.slot).await? else {
             return Err(self.source.silent());
         };
         let sent = walsender.idle.then_some(walsender.sent);
@@ -359,10 +376,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Tracks tables that are new, if it is time to look for some.
-    async fn sweep(&mut self, publication: &str) -> Result<(), Error> {
+    /// Tracks tables that are new, if it is time to look for some, and sees how the slot is.
+    async fn sweep(&mut self, publication: &str) -> Result<Option<Slot>, Error> {
         if Instant::now() < self.sweep_at {
-            return Ok(());
+            return Ok(None);
         }
         let swept = match sweep(&self.source, publication).await {
             Err(error) if matches!(error.kind(), ErrorKind::Server { .. }) => {
@@ -386,7 +403,7 @@ impl Stream {
             }
         }
         self.sweep_at = Instant::now() + SWEEP_INTERVAL;
-        Ok(())
+        Slot::read(&self.source, &self.slot).await
     }
 
     /// The table with this identifier, if what was said of it may not hold any more.
@@ -436,7 +453,7 @@ impl Stream {
                 }
                 let pushed = self.stitcher.push(message, position, Utc::now());
                 if let Some(transaction) = pushed.map_err(|error| decode_error(position, &error))? {
-                    report_rejected(&transaction.rejected, status);
+                    report_rejected(&self.slot, &transaction.rejected, status);
                     self.session.transaction(transaction);
                 }
             }
@@ -458,34 +475,46 @@ struct Stored {
     /// How many of their changes were put aside.
     put_aside: u64,
     flush_lsn: Lsn,
+    took: Duration,
 }
 
 impl Stored {
-    fn count(self, status: &watch::Sender<Status>) {
+    fn count(self, slot: &str, status: &watch::Sender<Status>) {
         let changes: u64 = self.transactions.iter().map(Transaction::count).sum();
+        let with_changes = self
+            .transactions
+            .iter()
+            .filter(|transaction| transaction.count() > 0);
+        let transactions = with_changes.count() as u64;
+        let last = self.transactions.last();
+        let committed_at = last.map(|transaction| transaction.committed_at);
+        let delay = committed_at.map(measure::since);
+        measure::stored(
+            slot,
+            transactions,
+            changes,
+            self.took,
+            delay.unwrap_or_default(),
+        );
+        measure::put_aside(slot, self.put_aside);
         status.send_modify(|status| {
             status.flush_lsn = self.flush_lsn;
             status.changes += changes;
             status.put_aside += self.put_aside;
-            let with_changes = self
-                .transactions
-                .iter()
-                .filter(|transaction| transaction.count() > 0);
-            status.transactions += with_changes.count() as u64;
-            status.last_committed_at = self
-                .transactions
-                .last()
-                .map(|transaction| transaction.committed_at)
-                .or(status.last_committed_at);
+            status.transactions += transactions;
+            status.batches += u64::from(changes > 0);
+            status.last_committed_at = committed_at.or(status.last_committed_at);
+            status.delay = delay.or(status.delay);
         });
     }
 }
 
-fn report_rejected(rejected: &[RejectedContext], status: &watch::Sender<Status>) {
+fn report_rejected(slot: &str, rejected: &[RejectedContext], status: &watch::Sender<Status>) {
     for rejected in rejected {
         tracing::warn!(lsn = %rejected.lsn, reason = %rejected.reason, "a context could not be attached");
     }
     if !rejected.is_empty() {
+        measure::rejected(slot, rejected.len() as u64);
         status.send_modify(|status| status.rejected_contexts += rejected.len() as u64);
     }
 }

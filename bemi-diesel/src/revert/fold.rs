@@ -68,8 +68,9 @@ pub(super) fn fold(entries: &[Entry], catalog: &Catalog) -> Vec<Thread> {
 #[derive(Default)]
 struct Folding {
     threads: Vec<Thread>,
-    /// Which thread a key belongs to, be the row there or gone.
-    by_key: HashMap<(usize, Key), usize>,
+    /// The threads that end in a key, be the row there or gone, the latest last: a row can take the key of
+    /// one that is gone, and give it back.
+    by_key: HashMap<(usize, Key), Vec<usize>>,
     /// Which threads of a table without key end in an image.
     by_image: BTreeMap<(usize, Image), Vec<usize>>,
 }
@@ -94,7 +95,7 @@ impl Folding {
         let thread = if table.is_keyed() {
             table
                 .key(&found)
-                .and_then(|key| self.by_key.get(&(place, key)).copied())
+                .and_then(|key| self.by_key.get(&(place, key))?.last().copied())
         } else {
             self.take(place, step.before.as_ref())
         };
@@ -124,10 +125,15 @@ impl Folding {
                 self.by_image.entry((place, now)).or_default().push(thread);
             }
         } else if let Some(key) = table.key(&now) {
-            if let Some(old) = table.key(&found).filter(|old| *old != key) {
-                self.by_key.remove(&(place, old));
+            if let Some(old) = table.key(&found).filter(|old| *old != key)
+                && let Some(ends) = self.by_key.get_mut(&(place, old))
+            {
+                ends.retain(|end| *end != thread);
             }
-            self.by_key.insert((place, key), thread);
+            let ends = self.by_key.entry((place, key)).or_default();
+            if ends.last() != Some(&thread) {
+                ends.push(thread);
+            }
         }
     }
 

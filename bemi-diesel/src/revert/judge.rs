@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::catalog::{Catalog, Table};
 use super::facts::{Facts, LiveRow, Question};
 use super::fold::Thread;
-use super::image::Image;
+use super::image::{Image, Key};
 use super::plan::{Action, Conflict, ConflictKind, OnConflict, Resolution};
 use super::relations::Relations;
 
@@ -84,6 +84,13 @@ pub(super) fn judge(
         facts,
         policy,
         used: HashSet::new(),
+        ends: threads
+            .iter()
+            .filter_map(|thread| {
+                let table = catalog.tables.get(thread.table)?;
+                Some((thread.table, table.key(thread.last()?)?))
+            })
+            .collect(),
         judged: Judged::default(),
     };
     for (place, thread) in threads.iter().enumerate() {
@@ -102,6 +109,8 @@ struct Judging<'a> {
     policy: OnConflict,
     /// Rows of tables without key that a thread has taken.
     used: HashSet<(u32, String)>,
+    /// The keys of the rows that the threads left.
+    ends: HashSet<(usize, Key)>,
     judged: Judged,
 }
 
@@ -117,17 +126,12 @@ impl Judging<'_> {
             (Some(from), Some(to)) if from == to => self.judged.unchanged += 1,
             (None, Some(to)) => {
                 // Whoever has the key by now is seen when the relations are judged.
-                match self.keyed(table, &to) {
-                    Some(live) if to.differing(&live.image).is_empty() => {
-                        self.judged.unchanged += 1;
-                    }
-                    _ => {
-                        if self.may_insert(thread, table) {
-                            self.judged
-                                .writes
-                                .push(Write::insert(place, thread.table, to));
-                        }
-                    }
+                if self.is_back(thread, table, &to) {
+                    self.judged.unchanged += 1;
+                } else if self.may_insert(thread, table) {
+                    self.judged
+                        .writes
+                        .push(Write::insert(place, thread.table, to));
                 }
             }
             (Some(from), None) => match live {
@@ -159,11 +163,7 @@ impl Judging<'_> {
         live: Option<Arc<LiveRow>>,
     ) {
         let Some(live) = live else {
-            // It may have got its old key back already.
-            if self
-                .keyed(table, to)
-                .is_some_and(|live| to.differing(&live.image).is_empty())
-            {
+            if self.is_back(thread, table, to) {
                 self.judged.unchanged += 1;
             } else if self.conflict(thread, ConflictKind::Gone) && self.may_insert(thread, table) {
                 let row = to.clone();
@@ -205,9 +205,15 @@ impl Judging<'_> {
             .push(Write::update(place, thread.table, live, set));
     }
 
-    /// The live row that has the key of `image`; none where the table has no key.
-    fn keyed(&mut self, table: &Table, image: &Image) -> Option<Arc<LiveRow>> {
-        table.is_keyed().then(|| self.live(table, image)).flatten()
+    /// Whether the row that the changes found is there already, and is not one of those that they left,
+    /// which only looks like it.
+    fn is_back(&mut self, thread: &Thread, table: &Table, to: &Image) -> bool {
+        table
+            .key(to)
+            .is_some_and(|key| !self.ends.contains(&(thread.table, key)))
+            && self
+                .live(table, to)
+                .is_some_and(|live| to.differing(&live.image).is_empty())
     }
 
     /// The live row that `image` identifies. Of equal rows without key each is found once.

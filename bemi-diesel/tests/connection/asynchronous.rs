@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bemi_diesel::{AsyncBemiConnection, Context, SharedContext, scope, set_context};
 use diesel::prelude::*;
-use diesel::result::Error;
+use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_query;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::deadpool::Pool;
@@ -497,4 +497,31 @@ async fn test_transactions() {
     with(1, insert(c, 1)).await.expect("a row");
     assert_eq!(todos::table.count().get_result(c).await, Ok(1_i64));
     assert_eq!(database.log(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_message_among_the_values() {
+    let database = Database::new();
+    let c = &mut wrapped(&database).await;
+    for id in 0..3 {
+        assert_eq!(with(0, async { insert(c, id).await }).await, Ok(1));
+    }
+    assert_eq!(with(1, async { insert(c, 11).await }).await, Ok(1));
+    let row = with(2, async {
+        let values = diesel::insert_into(todos::table).values(todo(12));
+        values.get_result::<(i32, String)>(c).await
+    });
+    assert_eq!(row.await, Ok((12, "a".to_owned())));
+    let again = with(3, async { insert(c, 12).await }).await;
+    assert!(matches!(
+        again,
+        Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
+    ));
+    assert_eq!(
+        database.log()[3..],
+        [
+            "context 1 - INSERT, INSERT 11",
+            "context 2 - INSERT, INSERT 12",
+        ]
+    );
 }

@@ -10,6 +10,7 @@ mod asynchronous;
 mod autocommit;
 mod database;
 mod fallback;
+mod inline;
 mod panics;
 mod pgbouncer;
 mod policy;

@@ -73,7 +73,7 @@ macro_rules! run {
                 .expect("the server is ready");
             let insert = |title: &str| diesel::insert_into(books::table).values(book(title));
             // What waits for the lock is to be the statement and not its preparation.
-            for (one, other) in [("1", "2"), ("3", "4")] {
+            for (one, other) in [("1", "2"), ("3", "4"), ("6", "7")] {
                 insert(one).execute(c).await.expect("a row");
                 let _book: Book = insert(other).get_result(c).await.expect("a row");
             }

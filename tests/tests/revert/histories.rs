@@ -247,9 +247,9 @@ fn random_histories() {
         }
     }
     println!("{middle} transactions reverted by themselves, {conflicts} of them in conflict");
-    // A test in which everything is in conflict, or nothing, would tell little.
+    // Histories in which everything is in conflict, or nothing, would tell little.
     assert!(
-        conflicts * 10 > middle && conflicts * 10 < middle * 9,
+        cases == 1 || conflicts * 10 > middle && conflicts * 10 < middle * 9,
         "{conflicts} of {middle}"
     );
 }

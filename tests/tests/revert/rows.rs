@@ -34,6 +34,27 @@ fn several_changes_of_one_row_are_one() {
 }
 
 #[test]
+fn a_row_that_takes_the_key_of_another() {
+    let mut shop = Shop::open(
+        "CREATE TABLE todos (id int PRIMARY KEY, title text); INSERT INTO todos VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'c')",
+    );
+    let before = shop.state();
+    let moved = "DELETE FROM todos WHERE id = 2; UPDATE todos SET id = 2 WHERE id = 1";
+    shop.there_and_back(moved);
+    // Here and back again is nothing at all.
+    let transaction = shop.transaction(&format!(
+        "{moved}; UPDATE todos SET id = 1 WHERE id = 2; INSERT INTO todos VALUES (2, 'b')"
+    ));
+    let plan = shop.revert(&Revert::new().transaction(transaction)).plan;
+    assert_eq!((plan.rows, shop.state()), (vec![], before));
+    // It looks like the one that was there, and is another.
+    shop.there_and_back("DELETE FROM todos WHERE id = 4; UPDATE todos SET id = 4 WHERE id = 3");
+    shop.there_and_back(
+        "DELETE FROM todos WHERE id = 4; UPDATE todos SET id = 4 WHERE id = 3; DELETE FROM todos WHERE id = 4; INSERT INTO todos VALUES (4, 'd')",
+    );
+}
+
+#[test]
 fn values_of_many_types() {
     let mut shop = Shop::open(
         "CREATE TYPE mood AS ENUM ('sad', 'it''s ok'); CREATE TYPE pair AS (a int, b text); CREATE DOMAIN small AS int CHECK (VALUE < 100); \

@@ -14,6 +14,7 @@ mod faults;
 mod foreign;
 mod hostile;
 mod images;
+mod observed;
 mod operations;
 mod requests;
 mod rows;

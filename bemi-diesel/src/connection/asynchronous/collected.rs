@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use diesel::pg::{Pg, PgMetadataLookup, PgTypeMetadata};
-use diesel::query_builder::bind_collector::RawBytesBindCollector;
 use diesel::query_builder::{CollectedQuery, QueryFragment};
+
+use crate::connection::tagged::Binds;
 
 /// The text and the parameters of a query, which itself need not be `Send` and is gone once it is sent.
 pub(super) struct Collected {
     sql: Arc<str>,
-    binds: RawBytesBindCollector<Pg>,
+    pub(super) binds: Binds,
 }
 
 impl Collected {
     /// `None` if a parameter is of a type that only the server knows, as the number of such a type is
     /// found out on the way.
     pub(super) fn new<T: QueryFragment<Pg>>(sql: &Arc<str>, query: &T) -> Option<Self> {
-        let mut binds = RawBytesBindCollector::<Pg>::new();
+        let mut binds = Binds::new();
         let mut lookup = BuiltIn { only: true };
         query.collect_binds(&mut binds, &mut lookup, &Pg).ok()?;
         lookup.only.then(|| Self {
@@ -25,13 +26,8 @@ impl Collected {
         })
     }
 
-    /// How many parameters there are.
-    pub(super) fn bound(&self) -> u32 {
-        u32::try_from(self.binds.binds.len()).unwrap_or(u32::MAX - 1)
-    }
-
     /// The query, to be `prepared` under a name or not.
-    pub(super) fn query(self, prepared: bool) -> CollectedQuery<RawBytesBindCollector<Pg>> {
+    pub(super) fn query(self, prepared: bool) -> CollectedQuery<Binds> {
         CollectedQuery::new(self.sql.as_ref().to_owned(), prepared, self.binds)
     }
 }

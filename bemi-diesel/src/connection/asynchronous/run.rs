@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use diesel::pg::Pg;
 use diesel::query_builder::{Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 
@@ -21,11 +21,12 @@ use super::collected::Collected;
 use super::{AsyncBemiConnection, InnerRow};
 use crate::connection::count::changed;
 use crate::connection::emit::UNGUARD;
+use crate::connection::facts::{Rules, has_no_rules};
 use crate::connection::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
 use crate::connection::row::{Hidden, VisibleRow};
 use crate::connection::session::{Known, Session, ambient};
 use crate::connection::statement;
-use crate::connection::tagged::{Counted, Tagged};
+use crate::connection::tagged::{Binds, ByText, Counted, Inlined, Tagged, bound, copied};
 use crate::connection::transaction::Transaction;
 use crate::history::Past;
 
@@ -47,8 +48,22 @@ struct Step {
     abandoned: bool,
     /// The statement as one to be prepared under a name, although diesel would not.
     prepared: Option<Collected>,
-    /// The statement without its tag.
+    /// The statement without its message.
     again: Option<Collected>,
+}
+
+/// The message, where the statement carries it itself.
+enum Carried {
+    Nothing,
+    Tag(Tag),
+    /// Among the values of this text.
+    Inline {
+        sql: Arc<str>,
+        by_type: bool,
+        prepare: bool,
+        binds: Binds,
+        message: String,
+    },
 }
 
 impl AsyncBemiConnection {
@@ -68,17 +83,38 @@ impl AsyncBemiConnection {
                 Err(error) => ready(Err(error)).boxed(),
             };
         }
-        let (mut step, tag) = match self.step(&query, Wanted::Count, enclosing) {
+        let (mut step, carried) = match self.step(&query, Wanted::Count, enclosing) {
             Ok(planned) => planned,
             Err(error) => return ready(Err(error)).boxed(),
         };
         let mut inner = &self.inner;
         let prepared = step.as_mut().and_then(|step| step.prepared.take());
-        let sent = match (tag, prepared) {
-            (None, None) => inner.execute_returning_count(query),
-            (None, Some(prepared)) => inner.execute_returning_count(prepared.query(true)),
-            (Some(tag), None) => execute_tagged(inner, query, tag),
-            (Some(tag), Some(prepared)) => execute_tagged(inner, prepared.query(true), tag),
+        let tagged = matches!(carried, Carried::Tag(_));
+        let sent = match (carried, prepared) {
+            (Carried::Nothing, None) => inner.execute_returning_count(query),
+            (Carried::Nothing, Some(prepared)) => {
+                inner.execute_returning_count(prepared.query(true))
+            }
+            (Carried::Tag(tag), None) => execute_tagged(inner, query, tag),
+            (Carried::Tag(tag), Some(prepared)) => execute_tagged(inner, prepared.query(true), tag),
+            (
+                Carried::Inline {
+                    sql,
+                    by_type,
+                    prepare,
+                    binds,
+                    message,
+                },
+                _,
+            ) => {
+                if by_type {
+                    let query = Inlined::<T>::new(&sql, true, binds, message);
+                    inner.execute_returning_count(query)
+                } else {
+                    let query = Inlined::<ByText<T>>::new(&sql, prepare, binds, message);
+                    inner.execute_returning_count(query)
+                }
+            }
         };
         let Some(mut step) = step else {
             return sent;
@@ -93,6 +129,9 @@ impl AsyncBemiConnection {
                 result = inner.execute_returning_count(again.query(false)).await;
                 self.session()
                     .confirm(suspicion, &step.statement, result.is_ok());
+            }
+            if tagged && result.is_ok() {
+                self.ask(&step.statement).await;
             }
             self.session()
                 .finish(&step.statement, result.as_ref().err());
@@ -121,19 +160,35 @@ impl AsyncBemiConnection {
             }
             .boxed();
         }
-        let (step, tag) = match self.step(&query, Wanted::Rows, enclosing) {
+        let (step, carried) = match self.step(&query, Wanted::Rows, enclosing) {
             Ok(planned) => planned,
             Err(error) => return ready(Err(error)).boxed(),
         };
         let mut inner = &self.inner;
-        let (sent, hidden) = match tag {
-            None => (
+        let (sent, hidden) = match carried {
+            Carried::Nothing => (
                 AsyncConnectionCore::load(&mut inner, query),
                 Hidden::Nothing,
             ),
-            Some(tag) => {
+            Carried::Tag(tag) => {
                 let sent = AsyncConnectionCore::load(&mut inner, Tagged::new(query, tag));
                 (sent, Hidden::LastColumn)
+            }
+            Carried::Inline {
+                sql,
+                by_type,
+                prepare,
+                binds,
+                message,
+            } => {
+                let sent = if by_type {
+                    let query = Inlined::<T>::new(&sql, true, binds, message);
+                    AsyncConnectionCore::load(&mut inner, query)
+                } else {
+                    let query = Inlined::<ByText<T>>::new(&sql, prepare, binds, message);
+                    AsyncConnectionCore::load(&mut inner, query)
+                };
+                (sent, Hidden::Nothing)
             }
         };
         async move {
@@ -171,6 +226,9 @@ impl AsyncBemiConnection {
                     hidden = Hidden::Nothing;
                 }
             }
+            if hidden == Hidden::LastColumn && result.is_ok() {
+                self.ask(&step.statement).await;
+            }
             self.session()
                 .finish(&step.statement, result.as_ref().err());
             Ok(self.arriving(first, result?, hidden))
@@ -205,7 +263,7 @@ impl AsyncBemiConnection {
         query: &T,
         wanted: Wanted,
         enclosing: Enclosing,
-    ) -> QueryResult<(Option<Step>, Option<Tag>)>
+    ) -> QueryResult<(Option<Step>, Carried)>
     where
         T: QueryFragment<Pg> + QueryId,
     {
@@ -214,7 +272,7 @@ impl AsyncBemiConnection {
         let classified = session.statement(query);
         let statement = classified.statement;
         if statement.is_none() && session.transaction == Transaction::Autocommit {
-            return Ok((None, None));
+            return Ok((None, Carried::Nothing));
         }
         if abandoned {
             // What is planned runs after the rollback.
@@ -226,30 +284,43 @@ impl AsyncBemiConnection {
             Collected::new(&statement.sql, query)
         };
         let again = session.may_tag(&statement).then(collected).flatten();
-        let prepared = classified.prepare.and_then(|_| collected());
+        let (by_type, prepare) = (classified.by_type, classified.prepare.is_some());
+        let inline = session.inline(&statement).zip(again.as_ref());
         let request = Request {
             wanted,
             enclosing,
-            bound: again.as_ref().map_or(0, Collected::bound),
+            bound: again.as_ref().map_or(0, |again| bound(&again.binds)),
+            inline: inline.is_some_and(|(inline, again)| inline.fits(&again.binds)),
         };
+        let prepared = (prepare && !request.inline).then(collected).flatten();
         let plan = session.plan(&statement, members, request);
         if abandoned {
             session.transaction = Transaction::Enclosed;
         }
-        let (around, tag) = match plan? {
-            Plan::Forward => (Around::Nothing, None),
-            Plan::Tag(tag) => (Around::Nothing, Some(tag)),
-            Plan::Precede(message) => (Around::Precede(message), None),
-            Plan::Enclose(begin) => (Around::Enclose(begin), None),
+        let (around, carried) = match plan? {
+            Plan::Forward => (Around::Nothing, Carried::Nothing),
+            Plan::Tag(tag) => (Around::Nothing, Carried::Tag(tag)),
+            Plan::Inline(message) => {
+                let inlined = inline.map(|(inline, again)| Carried::Inline {
+                    sql: Arc::clone(&inline.sql),
+                    by_type,
+                    prepare,
+                    binds: copied(&again.binds),
+                    message,
+                });
+                (Around::Nothing, inlined.unwrap_or(Carried::Nothing))
+            }
+            Plan::Precede(message) => (Around::Precede(message), Carried::Nothing),
+            Plan::Enclose(begin) => (Around::Enclose(begin), Carried::Nothing),
         };
         let step = Step {
             around,
-            statement,
             abandoned,
             prepared,
-            again: again.filter(|_| tag.is_some()),
+            again: again.filter(|_| !matches!(carried, Carried::Nothing)),
+            statement,
         };
-        Ok((Some(step), tag))
+        Ok((Some(step), carried))
     }
 
     async fn run<R>(&self, step: &Step, sent: BoxFuture<'_, QueryResult<R>>) -> QueryResult<R> {
@@ -264,6 +335,19 @@ impl AsyncBemiConnection {
             },
             Around::Enclose(begin) => self.enclosed(begin, sent).await,
         }
+    }
+
+    /// Asks whether the relation that a tagged `statement` has written to has rules, if that is worth it.
+    async fn ask(&self, statement: &Known) {
+        let Some(relation) = self.session().tagged(statement) else {
+            return;
+        };
+        let mut inner = &self.inner;
+        let rules = match has_no_rules(&relation).get_result(&mut inner).await {
+            Ok(true) => Rules::None,
+            Ok(false) | Err(_) => Rules::Some,
+        };
+        self.session().answered(relation, rules);
     }
 
     /// Writes the message that goes before a statement, in the transaction that is open.

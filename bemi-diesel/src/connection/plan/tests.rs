@@ -8,6 +8,7 @@ fn facts() -> Facts {
     Facts {
         denied: false,
         ruled: ["ruled".to_owned()].into(),
+        ..Facts::default()
     }
 }
 
@@ -15,6 +16,7 @@ fn request(wanted: Wanted, enclosing: Enclosing) -> Request {
     Request {
         wanted,
         enclosing,
+        inline: false,
         bound: 0,
     }
 }

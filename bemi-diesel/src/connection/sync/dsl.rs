@@ -44,6 +44,7 @@ where
         let request = Request {
             wanted: Wanted::Count,
             enclosing: Enclosing::Possible,
+            inline: false,
             bound: 0,
         };
         let result = match connection.session.plan(&statement, ambient(), request)? {
@@ -52,7 +53,7 @@ where
                 Ok(()) => self.execute(&mut connection.inner),
                 Err(error) => Err(error.into()),
             },
-            Plan::Forward | Plan::Tag(_) => self.execute(&mut connection.inner),
+            Plan::Forward | Plan::Tag(_) | Plan::Inline(_) => self.execute(&mut connection.inner),
         };
         // The error can be the application's own; either way the server has given the copy up.
         match result {

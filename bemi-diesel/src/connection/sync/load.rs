@@ -6,11 +6,12 @@ use diesel::pg::{Pg, PgConnection, PgRowByRowLoadingMode};
 use diesel::query_builder::{Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 
-use super::BemiConnection;
+use super::{BemiConnection, Planned};
+use crate::connection::inline::{Inline, inline_of};
 use crate::connection::plan::{Enclosing, Plan, Wanted};
 use crate::connection::row::{Hidden, VisibleRow};
 use crate::connection::session::Session;
-use crate::connection::tagged::Tagged;
+use crate::connection::tagged::{ByText, Inlined, Tagged};
 use crate::history::Past;
 
 type InnerCursor<'conn, 'query, Mode> =
@@ -64,7 +65,11 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
             self.session.finish(&None, result.as_ref().err());
             return result;
         }
-        let (plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Possible)?;
+        let Planned {
+            plan,
+            classified,
+            binds,
+        } = self.plan(&source, Wanted::Rows, Enclosing::Possible)?;
         let statement = classified.statement;
         let result = match plan {
             Plan::Forward => whole(&mut self.inner, source),
@@ -72,13 +77,32 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
                 .precede(&message)
                 .and_then(|()| whole(&mut self.inner, source)),
             Plan::Enclose(begin) => self.enclosed(&begin, |inner| whole(inner, source)),
+            Plan::Inline(message) => match inline_of(&statement).zip(binds) {
+                Some((Inline { sql, .. }, binds)) => {
+                    let inner = &mut self.inner;
+                    let result = if classified.by_type {
+                        whole(inner, Inlined::<T>::new(sql, true, binds, message))
+                    } else {
+                        whole(inner, Inlined::<ByText<T>>::new(sql, false, binds, message))
+                    };
+                    result.or_else(|error| {
+                        self.again(error, &statement, |inner| whole(inner, source))
+                    })
+                }
+                None => whole(&mut self.inner, source),
+            },
             Plan::Tag(tag) => {
                 let tagged = Tagged::new(&source, tag);
                 match LoadConnection::<DefaultLoadingMode>::load(&mut self.inner, tagged) {
-                    Ok(inner) => Ok(Rows {
-                        inner,
-                        hidden: Hidden::LastColumn,
-                    }),
+                    Ok(inner) => {
+                        if let Some(relation) = self.session.tagged(&statement) {
+                            self.ask(relation);
+                        }
+                        Ok(Rows {
+                            inner,
+                            hidden: Hidden::LastColumn,
+                        })
+                    }
                     Err(error) => self.again(error, &statement, |inner| whole(inner, source)),
                 }
             }
@@ -144,7 +168,11 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
                 session,
             });
         }
-        let (mut plan, classified) = self.plan(&source, Wanted::Rows, Enclosing::Impossible)?;
+        let Planned {
+            mut plan,
+            classified,
+            binds,
+        } = self.plan(&source, Wanted::Rows, Enclosing::Impossible)?;
         let statement = classified.statement;
         if let Plan::Precede(message) = plan {
             self.precede(&message)
@@ -158,6 +186,24 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
                 let tagged = Tagged::new(source, tag);
                 LoadConnection::<PgRowByRowLoadingMode>::load(inner, tagged)
                     .map(|inner| (inner, Hidden::LastColumn))
+                    .inspect_err(|error| {
+                        session.is_denied(error);
+                    })
+            }
+            Plan::Inline(message) => {
+                let result = match inline_of(&statement).zip(binds) {
+                    Some((Inline { sql, .. }, binds)) if classified.by_type => {
+                        let query = Inlined::<T>::new(sql, true, binds, message);
+                        LoadConnection::<PgRowByRowLoadingMode>::load(inner, query)
+                    }
+                    Some((Inline { sql, .. }, binds)) => {
+                        let query = Inlined::<ByText<T>>::new(sql, false, binds, message);
+                        LoadConnection::<PgRowByRowLoadingMode>::load(inner, query)
+                    }
+                    None => LoadConnection::<PgRowByRowLoadingMode>::load(inner, source),
+                };
+                result
+                    .map(|inner| (inner, Hidden::Nothing))
                     .inspect_err(|error| {
                         session.is_denied(error);
                     })

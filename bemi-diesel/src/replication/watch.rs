@@ -1,0 +1,71 @@
+//! Asks the source how much log it keeps, also while nothing can be read or stored.
+
+use std::convert::Infallible;
+
+use tokio::sync::watch;
+
+use super::guard::Guard;
+use super::handle::Status;
+use super::measure;
+use crate::postgres::{Connection, Endpoint};
+use crate::setup::{SWEEP_INTERVAL, Slot};
+
+pub(super) struct Watch {
+    pub(super) source: Endpoint,
+    pub(super) slot: String,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) guard: Guard,
+}
+
+impl Watch {
+    /// Asks now, over a connection of its own. A source that does not answer has been told of elsewhere.
+    pub(super) async fn ask(&mut self) {
+        let Ok(source) = Connection::open(&self.source).await else {
+            return;
+        };
+        if let Ok(Some(slot)) = Slot::read(&source, &self.slot).await {
+            self.told(&slot);
+        }
+    }
+
+    /// Asks now and then while `work` goes on: what waits for the destination can take long.
+    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            never = self.keep_asking() => match never {},
+        }
+    }
+
+    async fn keep_asking(&mut self) -> Infallible {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            // Boxed, as this is made for each event and comes here seldom.
+            Box::pin(self.ask()).await;
+        }
+    }
+
+    /// Takes in what the source says of the slot.
+    pub(super) fn told(&mut self, slot: &Slot) {
+        let captured = self.status.borrow().captured_lsn;
+        let stored = captured.max(slot.confirmed_flush_lsn);
+        let lag = slot.log_end.as_u64().saturating_sub(stored.as_u64());
+        let retained = u64::try_from(slot.retained_bytes).unwrap_or(0);
+        measure::log(&self.slot, lag, retained);
+        self.status.send_modify(|status| {
+            status.lag_bytes = Some(lag);
+            status.retained_bytes = Some(retained);
+        });
+        if self.guard.observe(retained) {
+            tracing::warn!(
+                slot = self.slot,
+                retained_bytes = retained,
+                lag_bytes = lag,
+                help = "it is on the source's disk until it is stored: see that the destination takes the \
+                        changes and that no transaction stays open; `max_slot_wal_keep_size` is a limit, \
+                        beyond which changes are lost",
+                "the source keeps a lot of log"
+            );
+        }
+    }
+}
