@@ -46,7 +46,7 @@ pub(super) enum Rules {
     Some,
 }
 
-/// How many relations the server is asked about; one more is [`Rules::Some`].
+/// About how many relations the server is asked; one more stays unknown.
 const MAX_ASKED: usize = 1024;
 
 /// Asks whether `relation`, as it stands in a text, is a table without rules.

@@ -57,9 +57,9 @@ use crate::history::{Past, Travel};
 /// the message does.
 ///
 /// When a table is inserted into for the third time, one question more asks the server whether it has
-/// [rules](https://www.postgresql.org/docs/current/rules-update.html): where it has none the message goes along
-/// with the values, which costs less. A rule that is made later, that replaces the `INSERT` and that does without its first value,
-/// takes the context from the changes that this connection makes through it.
+/// [rules][rule]: where it has none the message goes along with the values, which costs less. A rule that is
+/// made later, that replaces the `INSERT` and that does without its first value, takes the context from the
+/// changes that this connection makes through it.
 ///
 /// A statement that may not run in a transaction (`CALL`, `DO`, DDL, a `SELECT` of a function) is sent
 /// as it is outside of one, and its rows have no context; so are such writes in the

@@ -70,7 +70,7 @@ pub struct Status {
     /// source and of this machine.
     pub delay: Option<Duration>,
     /// How many bytes of the source's log were not stored, when it was last asked: every five seconds, and
-    /// while the capture reconnects each time that it tries. `None` until then.
+    /// between attempts to reconnect, if it answers before the next one. `None` until then.
     pub lag_bytes: Option<u64>,
     /// How many bytes of log the source kept for the slot then: on its disk, until they are stored. More than
     /// what is not stored, as it is dropped in files, and kept while a transaction is open.

@@ -93,9 +93,9 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
             measure::reconnects(&task.settings.slot);
         }
         let mut stopping = task.stopping.clone();
-        let waiting = async { tokio::join!(tokio::time::sleep(delay), Box::pin(task.watch.ask())) };
         tokio::select! {
-            ((), ()) = waiting => {}
+            () = tokio::time::sleep(delay) => {}
+            never = Box::pin(task.watch.ask_once()) => match never {},
             () = stop_requested(&mut stopping) => {}
         }
     }

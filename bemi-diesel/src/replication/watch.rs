@@ -19,13 +19,19 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Asks now, over a connection of its own. A source that does not answer has been told of elsewhere.
-    pub(super) async fn ask(&mut self) {
+    async fn ask(&mut self) {
         let Ok(source) = Connection::open(&self.source).await else {
             return;
         };
         if let Ok(Some(slot)) = Slot::read(&source, &self.slot).await {
             self.told(&slot);
         }
+    }
+
+    /// Asks now, and does not end: a source that is slow to answer delays nothing that is waited for beside it.
+    pub(super) async fn ask_once(&mut self) -> Infallible {
+        self.ask().await;
+        std::future::pending().await
     }
 
     /// Asks now and then while `work` goes on: what waits for the destination can take long.
