@@ -71,9 +71,9 @@ pub(super) async fn cover(
         &before.cast_signed(),
         &context.as_str().as_bytes(),
     ];
-    let covering = destination.client.execute(&sql, &binds).await;
-    covering.map_err(|error| destination.error("putting a change aside", &error))?;
-    Ok(())
+    let covering = destination.client.execute(&sql, &binds);
+    let doing = "putting a change aside";
+    destination.answer(doing, covering).await.map(|_rows| ())
 }
 
 /// Takes the change at this place back, to store it; `None` if it is not there any more.

@@ -19,7 +19,7 @@ use crate::postgres::{Connection, Endpoint};
 #[cfg(feature = "cli")]
 use crate::setup::Server;
 use crate::stitch::{LateContext, Partitions, Tracked, Transaction};
-use crate::{Change, Lsn};
+use crate::{Change, JsonObject, Lsn};
 
 const STORING: &str = "storing changes";
 
@@ -74,8 +74,12 @@ const CLAIM: &str = "SELECT FROM public._bemi_progress \
                      WHERE source = $1 AND database = $2 AND slot = $3 AND flush_lsn = $4 FOR UPDATE";
 
 /// Goes by the unique key `changes_identity`.
-const COVER: &str = "UPDATE public.changes SET context = $4 \
-                     WHERE source = $1 AND commit_lsn = $2 AND ordinal < $3";
+const COVER: &str = "UPDATE public.changes SET context = $5 \
+                     WHERE source = $1 AND commit_lsn = $2 AND ordinal >= $3 AND ordinal < $4";
+
+/// How many changes are given their context in one statement: few enough that a server that does not
+/// answer for so long will not.
+const COVERED: usize = 2_000;
 
 /// Which of some changes are stored.
 const STORED: &str = "SELECT id FROM public.changes WHERE id = ANY ($1)";
@@ -324,23 +328,38 @@ impl PostgresSink {
         let Some(LateContext { before, context }) = &transaction.late_context else {
             return Ok(());
         };
-        let (ordinal, commit_lsn) = (before.cast_signed(), transaction.commit_lsn.as_i64());
         self.run("SAVEPOINT part").await?;
-        loop {
-            let json = Jsonb(self.encoding.json(context));
-            let binds: [&(dyn ToSql + Sync); 4] = [&self.source, &commit_lsn, &ordinal, &json];
-            // It takes as long as there are rows, so there is no telling when it is overdue.
-            let covered = self.connection.client.execute(COVER, &binds).await;
-            let Err(error) = covered else {
-                let place = (self.source, transaction.commit_lsn, *before);
-                return poison::cover(&self.connection, place, context).await;
-            };
-            let error = self.connection.error(STORING, &error);
+        while let Err(error) = self
+            .cover_rows(transaction.commit_lsn, *before, context)
+            .await
+        {
             self.run("ROLLBACK TO SAVEPOINT part").await?;
             if !is_untranslatable(&error) || !self.encoding.learn_context(context).await? {
                 return Err(error);
             }
         }
+        let place = (self.source, transaction.commit_lsn, *before);
+        poison::cover(&self.connection, place, context).await
+    }
+
+    async fn cover_rows(
+        &self,
+        commit_lsn: Lsn,
+        before: u64,
+        context: &JsonObject,
+    ) -> Result<(), Error> {
+        let json = Jsonb(self.encoding.json(context));
+        let commit_lsn = commit_lsn.as_i64();
+        let preparing = self.connection.client.prepare(COVER);
+        let cover = self.connection.answer(STORING, preparing).await?;
+        for from in (0..before).step_by(COVERED) {
+            let to = before.min(from + COVERED as u64).cast_signed();
+            let from = from.cast_signed();
+            let binds: [&(dyn ToSql + Sync); 5] = [&self.source, &commit_lsn, &from, &to, &json];
+            let covering = self.connection.client.execute(&cover, &binds);
+            self.connection.answer(STORING, covering).await?;
+        }
+        Ok(())
     }
 
     /// Notes the tables whose changes begin, and how partitioned ones are made up. One whose name the destination

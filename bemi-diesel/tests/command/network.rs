@@ -110,6 +110,33 @@ fn a_destination_that_falls_silent_is_given_up() {
 }
 
 #[test]
+fn a_standby_watches_the_slot_whatever_becomes_of_the_destination() {
+    let apart = Apart::set_up();
+    let active = apart.shop.capture_with(&[]);
+    apart.destination.fall_silent();
+    let url = apart.destination.through(apart.shop.trail().url());
+    let impatient = format!("{url}?connect_timeout=1");
+    let standby =
+        Capture::start(
+            &mut apart
+                .shop
+                .command(&["run", "--destination-url", &impatient]),
+        );
+    standby.says("capture stands by");
+    wait_until("it has tried thrice", || {
+        apart.destination.connections() >= 3
+    });
+    assert_eq!(standby.heard(), [""; 0]);
+    active.kill();
+    let said = standby.says("capture reconnects");
+    assert!(said.last().unwrap().contains("timed out"), "{said:?}");
+    apart.insert("one");
+    apart.destination.restore();
+    standby.says("capture reads the log");
+    apart.shop.wait_until_stored(1);
+}
+
+#[test]
 fn a_source_that_falls_silent_is_given_up() {
     let apart = Apart::set_up();
     let capture = apart.capture(1500);

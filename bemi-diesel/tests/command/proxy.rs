@@ -76,6 +76,12 @@ impl Proxy {
         state.cut();
     }
 
+    #[allow(dead_code, reason = "not every test program counts them")]
+    /// How many connections there were.
+    pub(crate) fn connections(&self) -> usize {
+        self.network.state().made
+    }
+
     /// Works again.
     pub(crate) fn restore(&self) {
         let mut state = self.network.state();
