@@ -113,9 +113,15 @@ CREATE TABLE IF NOT EXISTS public._bemi_poison (
     reason text NOT NULL,
     change bytea NOT NULL,
     late_context bytea,
+    message bytea,
+    relation bytea,
+    description bytea,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT _bemi_poison_pkey PRIMARY KEY (source, commit_lsn, ordinal)
 );
 COMMENT ON TABLE public._bemi_poison IS 'bemi: changes that could not be stored; bemi replay-poison tries them again';
-COMMENT ON COLUMN public._bemi_poison.change IS 'the change whole, as JSON in UTF-8';
+COMMENT ON COLUMN public._bemi_poison.change IS 'the change whole, as JSON in UTF-8; without its rows and its key where there is a message';
 COMMENT ON COLUMN public._bemi_poison.late_context IS 'its context, if that came after it, as JSON in UTF-8';
+COMMENT ON COLUMN public._bemi_poison.message IS 'what came of a change that could not be read, as pgoutput sent it';
+COMMENT ON COLUMN public._bemi_poison.relation IS 'what came before it of its table';
+COMMENT ON COLUMN public._bemi_poison.description IS 'what the catalog said of its table then, as JSON in UTF-8';

@@ -55,11 +55,15 @@ impl Stream {
     /// # Errors
     ///
     /// When it is no message, or one that cannot come here.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "nobody has a use for it afterwards"
+    )]
     pub fn push(&mut self, frame: Bytes, position: Lsn) -> Result<Option<Vec<Change>>, Broken> {
-        let message = match pgoutput::decode(frame).map_err(|_| Broken)? {
+        let message = match pgoutput::decode(frame.clone()).map_err(|_| Broken)? {
             Message::Relation(relation) => {
                 let description = recorded::describe(&relation);
-                self.0.describe(relation, description);
+                self.0.describe(relation, Some(&frame), description);
                 return Ok(None);
             }
             message => message,

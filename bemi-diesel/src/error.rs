@@ -154,7 +154,7 @@ pub enum ErrorKind {
         /// Where this capture had left off.
         expected: Lsn,
     },
-    /// The log holds something that cannot be decoded.
+    /// The log holds something that cannot be decoded, and is not a row, which could be put aside.
     Decode {
         /// Where in the log.
         position: Lsn,
@@ -170,7 +170,7 @@ pub enum ErrorKind {
     },
     /// The capture has ended, so what was waited for cannot come.
     Stopped,
-    /// Changes are still refused that were put aside.
+    /// Changes that were put aside still cannot be read or are still refused.
     PutAside {
         /// How many.
         changes: usize,
@@ -473,7 +473,7 @@ impl fmt::Display for Error {
             }
             K::PutAside { changes } => write!(
                 f,
-                "{changes} {} still refused, and put aside",
+                "{changes} {} still put aside",
                 plural(*changes, "change is", "changes are")
             ),
             K::UnknownTables { tables, .. } => write!(

@@ -11,8 +11,12 @@ use tokio_postgres::types::ToSql;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::Connection;
 use crate::settings::Settings;
+use crate::sink::poison::Poison;
 use crate::sink::store;
 use crate::{Change, JsonObject, Lsn, Operation, Xid};
+
+/// What tells of changes that are put aside.
+const TELLS: &str = "`bemi replay-poison --dry-run` tells why";
 
 #[derive(Args)]
 pub(super) struct FilterArgs {
@@ -214,7 +218,19 @@ pub(super) async fn read(
     while let Some(row) = rows.try_next().await.map_err(failed)? {
         each(change_from_row(&row)?)?;
     }
+    tell_of_poison(&destination).await;
     Ok(())
+}
+
+/// Says that there are changes which are not in the trail. Who may not see them need not hear of them.
+async fn tell_of_poison(destination: &Connection) {
+    match Poison::count_all(destination).await {
+        Ok(0) | Err(_) => {}
+        Ok(1) => anstream::eprintln!("1 change is put aside, and not among these: {TELLS}"),
+        Ok(count) => {
+            anstream::eprintln!("{count} changes are put aside, and not among these: {TELLS}");
+        }
+    }
 }
 
 fn change_from_row(row: &Row) -> Result<Change, Error> {

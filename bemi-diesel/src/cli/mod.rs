@@ -194,13 +194,14 @@ enum Command {
     /// Store the changes that were put aside, now that their cause is gone.
     ///
     /// A change that the table `changes` refuses for what it holds (a value that PostgreSQL cannot take there, a
-    /// key that is too long for an index, a CHECK that somebody has added) does not stop the capture: it is put
-    /// aside whole, in the table `_bemi_poison`, and what was committed after it is stored. `bemi status` counts
-    /// such changes, and `as-of` refuses to answer for their tables.
+    /// key that is too long for an index, a CHECK that somebody has added), or that bemi cannot read, does not
+    /// stop the capture: it is put aside whole, in the table `_bemi_poison`, and what was committed after it is
+    /// stored. `bemi status` counts such changes, and `as-of` refuses to answer for their tables.
     ///
-    /// Remove the cause first: drop the CHECK or the index, or upgrade bemi. Each change then takes its own
-    /// place in the trail, once, however often this is run. Those that are still refused stay put aside; they
-    /// are listed with the place of their commit in the log and the reason, and the exit status is 1.
+    /// Remove the cause first: drop the CHECK or the index, or upgrade bemi where a change cannot be read. Each
+    /// change then takes its own place in the trail, once, however often this is run. Those that still cannot be
+    /// stored stay put aside; they are listed with the place of their commit in the log and the reason, and the
+    /// exit status is 1.
     #[command(
         name = "replay-poison",
         after_help = "Examples:\n  bemi replay-poison --dry-run\n  bemi replay-poison\n  \

@@ -7,6 +7,7 @@ use super::output::{self, Output};
 use crate::Lsn;
 use crate::error::{Error, ErrorKind};
 use crate::postgres::Connection;
+use crate::replication::replay::replay;
 use crate::settings::Settings;
 use crate::setup::Server;
 use crate::sink::poison::Poison;
@@ -54,8 +55,8 @@ pub(super) async fn run(
     args: ReplayPoisonArgs,
     output: Output,
 ) -> Result<(), Error> {
-    let source = Connection::open(&settings.source).await?;
-    let server = Server::read(&source).await?;
+    let connection = Connection::open(&settings.source).await?;
+    let server = Server::read(&connection).await?;
     let destination = Connection::open(&settings.destination).await?;
     let (source, database) = (server.system_identifier, &*server.database);
     store::existing_progress(&destination, source, database).await?;
@@ -65,7 +66,7 @@ pub(super) async fn run(
         let endpoint = &settings.destination;
         let mut sink = PostgresSink::open(endpoint, source, database, &settings.slot).await?;
         for poison in list().await? {
-            stored += usize::from(sink.replay(poison.place).await?);
+            stored += usize::from(replay(&connection, &mut sink, poison.place).await?);
         }
     }
     let remaining: Vec<Remaining> = list().await?.into_iter().map(Remaining::from).collect();

@@ -83,6 +83,7 @@ pub(super) async fn run(settings: Settings, args: RunArgs, output: Output) -> Re
 struct Summary {
     changes: u64,
     transactions: u64,
+    put_aside: u64,
     flush_lsn: String,
 }
 
@@ -92,6 +93,7 @@ impl From<&Status> for Summary {
         Self {
             changes: status.changes,
             transactions: status.transactions,
+            put_aside: status.put_aside,
             flush_lsn: lsn.to_string(),
         }
     }

@@ -46,6 +46,11 @@ impl Document {
 /// trail of many changes is read without holding all of it by
 /// `load_iter::<Change, diesel::pg::PgRowByRowLoadingMode>` or by `load_stream`.
 ///
+/// It tells what the trail holds. A change that could not be read or stored is
+/// [put aside](crate::docs::faults) and not there until `bemi replay-poison` has stored it, in its own place;
+/// `SELECT count(*) FROM _bemi_poison`, `bemi status` and [`Status::put_aside`](crate::Status::put_aside) tell
+/// whether there is one.
+///
 /// ```no_run
 /// use bemi_diesel::history::{Cursor, history};
 /// use bemi_diesel::{AsyncBemiConnection, Change, Operation};

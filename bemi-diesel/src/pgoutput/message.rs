@@ -258,10 +258,7 @@ pub(crate) struct Relation {
 impl Relation {
     fn decode(cursor: &mut Cursor) -> Result<Self, DecodeError> {
         let id = cursor.relation_id()?;
-        let mut schema = cursor.c_string()?;
-        if schema.is_empty() {
-            schema.push_str("pg_catalog");
-        }
+        let schema = schema(cursor)?;
         let name = cursor.c_string()?;
         let replica_identity = ReplicaIdentity::decode(cursor)?;
         let count = cursor.u16()?;
@@ -279,6 +276,16 @@ impl Relation {
             columns,
         })
     }
+}
+
+/// The schema of a table, which is sent empty for `pg_catalog`.
+pub(super) fn schema(cursor: &mut Cursor) -> Result<String, DecodeError> {
+    let schema = cursor.c_string()?;
+    Ok(if schema.is_empty() {
+        "pg_catalog".to_owned()
+    } else {
+        schema
+    })
 }
 
 /// The table's [`REPLICA IDENTITY`].

@@ -11,6 +11,7 @@
 //! [logical replication message formats]: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 
 #![warn(clippy::indexing_slicing)]
+mod about;
 mod cursor;
 mod error;
 mod message;
@@ -22,6 +23,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use cursor::Cursor;
 
+pub(crate) use about::{About, about};
 pub(crate) use error::DecodeError;
 pub(crate) use message::{Begin, Commit, LogicalMessage, Message, Relation, RelationId};
 #[cfg(any(test, feature = "cli"))]

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::wire::{self, Cell, t};
 use super::*;
-use crate::{Lsn, Xid};
+use crate::{Lsn, Operation, Xid};
 
 const END: Result<Message, DecodeError> = Err(DecodeError::UnexpectedEnd);
 
@@ -265,5 +265,40 @@ proptest! {
             }
             _ => {}
         }
+    }
+}
+
+#[test]
+fn what_a_damaged_message_is_about() {
+    let id = RelationId(7);
+    let row = [t("1")];
+    for (frame, operation) in [
+        (wire::insert(7, &row), Operation::Create),
+        (wire::update(7, Some((b'O', &row)), &row), Operation::Update),
+        (wire::delete(7, b'K', &row), Operation::Delete),
+    ] {
+        for end in 5..frame.len() {
+            assert_eq!(about(frame.slice(..end)), Some(About::Row(operation, id)));
+        }
+        for end in 0..5 {
+            assert_eq!(about(frame.slice(..end)), None);
+        }
+    }
+    let table = wire::relation(7, "", "t", b'?', &[]);
+    let names = Some(("pg_catalog".to_owned(), "t".to_owned()));
+    assert_eq!(about(table.clone()), Some(About::Relation { id, names }));
+    let cut = table.slice(..6);
+    assert_eq!(about(cut), Some(About::Relation { id, names: None }));
+    // Which tables a TRUNCATE is of must be certain.
+    let truncate = wire::truncate(&[7, 8], 0);
+    let both = About::Truncate(vec![id, RelationId(8)]);
+    assert_eq!(about(truncate.clone()), Some(both));
+    assert_eq!(about(truncate.slice(..truncate.len() - 1)), None);
+    for frame in [
+        wire::begin(1, 1, 1),
+        wire::commit(1, 1, 1),
+        Bytes::from_static(b"?\0\0\0\x07"),
+    ] {
+        assert_eq!(about(frame), None);
     }
 }

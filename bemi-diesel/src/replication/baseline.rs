@@ -382,7 +382,7 @@ impl<'a> Reader<'a> {
         }
         let relation = &self.table.relation;
         let description = catalog::describe(&self.catalog, relation).await?;
-        self.stitcher.describe(relation.clone(), description);
+        self.stitcher.describe(relation.clone(), None, description);
         Ok(())
     }
 

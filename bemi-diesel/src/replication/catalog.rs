@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{PgLsn, ToSql};
 
 use crate::error::Error;
-use crate::pgoutput::Relation;
+use crate::pgoutput::{Relation, RelationId};
 use crate::postgres::Connection;
 use crate::sink::store;
 use crate::stitch::Description;
@@ -95,6 +95,31 @@ pub(super) async fn describe(
         tracked: !ours,
         types,
     })
+}
+
+/// A table as the catalog has it.
+pub(super) struct Named {
+    pub(super) schema: String,
+    pub(super) name: String,
+    /// It is one of bemi's own.
+    pub(super) ours: bool,
+}
+
+/// The table with this identifier; `None` if it has been dropped since.
+pub(super) async fn name(source: &Connection, id: RelationId) -> Result<Option<Named>, Error> {
+    let oid: [&(dyn ToSql + Sync); 1] = [&id.0];
+    let sql = format!(
+        "SELECT nspname::text, relname::text, {} FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace \
+         WHERE pg_class.oid = $1",
+        store::is_ours("$1")
+    );
+    let query = source.client.query_opt(&sql, &oid);
+    let row = source.answer("reading the source's catalog", query).await?;
+    Ok(row.map(|row| Named {
+        schema: row.get(0),
+        name: row.get(1),
+        ours: row.get(2),
+    }))
 }
 
 /// Whether one of the relation's types can be altered without a word in the log: a composite.

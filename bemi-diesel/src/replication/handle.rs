@@ -57,7 +57,7 @@ pub struct Status {
     pub changes: u64,
     /// Transactions stored since the start.
     pub transactions: u64,
-    /// Changes that could not be stored since the start, and were put aside: `bemi replay-poison` tells why.
+    /// Changes that could not be read or stored since the start, and were put aside: `bemi replay-poison` tells why.
     /// They count among the [changes](Self::changes).
     pub put_aside: u64,
     /// Contexts that could not be attached since the start: not a JSON object, or over 1 MiB.

@@ -1,7 +1,8 @@
 //! The capture: from the replication connection into the sink.
 //!
 //! `transport` reads, `stitch` turns messages into changes, `session` decides what is stored and
-//! acknowledged when, the sink stores; `task` only carries things from one to the next.
+//! acknowledged when, the sink stores; `stream` only carries things from one to the next, and `task` makes a new
+//! one when it ends.
 
 #[cfg(feature = "cli")]
 pub(crate) mod baseline;
@@ -10,8 +11,11 @@ mod catalog;
 mod guard;
 mod handle;
 mod measure;
+#[cfg(feature = "cli")]
+pub(crate) mod replay;
 mod session;
 mod standby;
+mod stream;
 mod task;
 pub(crate) mod transport;
 mod watch;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::ErrorKind;
-use crate::stitch::Transaction;
+use crate::stitch::{Transaction, Unreadable};
 use crate::{Change, Lsn};
 
 /// A backlog is stored in transactions, and a large transaction in parts, of about this many changes …
@@ -111,9 +111,11 @@ impl Session {
         }
         self.read = self.read.max(transaction.end_lsn);
         let notes = !transaction.tracked.is_empty() || !transaction.partitions.is_empty();
-        if !transaction.changes.is_empty() || notes {
-            self.pending_changes += transaction.changes.len();
+        let unreadable = &transaction.unreadable;
+        if !transaction.changes.is_empty() || !unreadable.is_empty() || notes {
+            self.pending_changes += transaction.changes.len() + unreadable.len();
             self.pending_bytes += transaction.changes.iter().map(Change::size).sum::<usize>();
+            self.pending_bytes += unreadable.iter().map(Unreadable::size).sum::<usize>();
             self.pending.push(transaction);
         }
         if self.large == Large::Open {

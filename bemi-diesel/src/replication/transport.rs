@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use pgwire_replication::tls::rustls::{MaybeTlsStream, maybe_upgrade_to_tls};
 use pgwire_replication::{
@@ -13,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_postgres::config::Host;
 
 use crate::error::{Error, ErrorKind, ServerError, quote_identifier};
-use crate::pgoutput::{self, Begin, Commit, LogicalMessage, Message};
+use crate::pgoutput::{self, Begin, Commit, DecodeError, LogicalMessage, Message};
 use crate::postgres::{Endpoint, SslMode};
 use crate::{Lsn, Xid};
 
@@ -32,8 +33,19 @@ const OPTIONS: &str = "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UT
 /// What the server sends.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A message of the output plugin, and where in the log its record stands.
-    Message { message: Message, position: Lsn },
+    /// A message of the output plugin, and where in the log its record stands. `frame` is what it was decoded
+    /// from, where it describes a table or a row.
+    Message {
+        message: Message,
+        position: Lsn,
+        frame: Bytes,
+    },
+    /// A message that cannot be decoded.
+    Unreadable {
+        frame: Bytes,
+        position: Lsn,
+        problem: DecodeError,
+    },
     /// All that was committed before `wal_end` has been sent. A requested reply has been sent.
     Keepalive { wal_end: Lsn, reply_requested: bool },
 }
@@ -265,9 +277,19 @@ fn convert(event: ReplicationEvent) -> Result<Option<Event>, Error> {
         ReplicationEvent::XLogData {
             wal_start, data, ..
         } => {
-            let position = lsn(wal_start);
-            let message = pgoutput::decode(data).map_err(|error| decode_error(position, &error))?;
-            Event::Message { message, position }
+            let (position, frame) = (lsn(wal_start), data.clone());
+            match decode(data) {
+                Ok(message) => Event::Message {
+                    message,
+                    position,
+                    frame,
+                },
+                Err(problem) => Event::Unreadable {
+                    frame,
+                    position,
+                    problem,
+                },
+            }
         }
         ReplicationEvent::Begin {
             final_lsn,
@@ -280,6 +302,7 @@ fn convert(event: ReplicationEvent) -> Result<Option<Event>, Error> {
                 xid: Xid::new(xid),
             }),
             position: lsn(final_lsn),
+            frame: Bytes::new(),
         },
         ReplicationEvent::Commit {
             lsn: commit_lsn,
@@ -292,6 +315,7 @@ fn convert(event: ReplicationEvent) -> Result<Option<Event>, Error> {
                 committed_at: time(commit_time_micros, commit_lsn)?,
             }),
             position: lsn(commit_lsn),
+            frame: Bytes::new(),
         },
         ReplicationEvent::Message {
             transactional,
@@ -306,6 +330,7 @@ fn convert(event: ReplicationEvent) -> Result<Option<Event>, Error> {
                 content,
             }),
             position: lsn(position),
+            frame: Bytes::new(),
         },
         ReplicationEvent::KeepAlive {
             wal_end,
@@ -317,6 +342,25 @@ fn convert(event: ReplicationEvent) -> Result<Option<Event>, Error> {
         },
         ReplicationEvent::StoppedAt { .. } => return Ok(None),
     }))
+}
+
+/// Decodes a message, unless a test pretends that it cannot be: one with a certain text in it.
+pub(super) fn decode(frame: Bytes) -> Result<Message, DecodeError> {
+    #[cfg(feature = "__internals")]
+    if holds_pretended(&frame) {
+        return Err(DecodeError::TrailingBytes);
+    }
+    pgoutput::decode(frame)
+}
+
+#[cfg(feature = "__internals")]
+fn holds_pretended(frame: &[u8]) -> bool {
+    fail::fail_point!("undecodable", |text| {
+        let text = text.unwrap_or_default();
+        let mut parts = frame.windows(text.len().max(1));
+        parts.any(|part| part == text.as_bytes())
+    });
+    false
 }
 
 pub(super) fn decode_error(position: Lsn, problem: &impl ToString) -> Error {

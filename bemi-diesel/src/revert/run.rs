@@ -84,7 +84,11 @@ pub(super) async fn load_earlier<C: Client>(
         .collect();
     let mut earlier = Vec::new();
     for ((schema, table), position) in last {
-        let (sql, binds) = origin.earlier(&schema, &table, position);
+        let (sql, binds) = origin.put_aside_before((&schema, &table), position);
+        if !lines(client, &sql, &binds).await?.is_empty() {
+            return Err(Refusal::PutAside.into());
+        }
+        let (sql, binds) = origin.earlier((&schema, &table), position);
         earlier.extend(documents::<Entry, C>(client, &sql, &binds).await?);
     }
     Ok(Trail { entries, earlier })

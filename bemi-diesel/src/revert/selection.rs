@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::trail::Entry;
+use super::trail::{Entry, Position};
 use crate::{Context, Lsn, Operation, Xid};
 
 /// What all changes to revert have in common; at least one thing.
@@ -157,13 +157,12 @@ impl Origin {
         (sql, binds)
     }
 
-    /// The query for everything that happened to a table before `position`.
-    pub(super) fn earlier(
+    /// What was in a table before `position`: conditions, and their binds.
+    fn before(
         &self,
-        schema: &str,
-        table: &str,
-        position: super::trail::Position,
-    ) -> (String, Vec<String>) {
+        (schema, table): (&str, &str),
+        position: Position,
+    ) -> (Vec<String>, Vec<String>) {
         let mut binds = Vec::new();
         let mut conditions = self.conditions(&mut binds);
         binds.extend([schema.to_owned(), table.to_owned()]);
@@ -172,6 +171,26 @@ impl Origin {
             "schema = $3::text AND \"table\" = $4::text AND (commit_lsn, ordinal) < ($5::text::bigint, $6::text::bigint)"
                 .to_owned(),
         );
+        (conditions, binds)
+    }
+
+    /// The query for a change of a table before `position` that could not be stored.
+    pub(super) fn put_aside_before(
+        &self,
+        table: (&str, &str),
+        position: Position,
+    ) -> (String, Vec<String>) {
+        let (conditions, binds) = self.before(table, position);
+        let sql = format!(
+            "SELECT commit_lsn::text AS line FROM public._bemi_poison WHERE operation <> 'DDL' AND {} LIMIT 1",
+            conditions.join(" AND ")
+        );
+        (sql, binds)
+    }
+
+    /// The query for everything that happened to a table before `position`.
+    pub(super) fn earlier(&self, table: (&str, &str), position: Position) -> (String, Vec<String>) {
+        let (mut conditions, binds) = self.before(table, position);
         // Of a snapshot that is whole.
         conditions.push(
             "(operation <> 'SNAPSHOT' OR EXISTS (SELECT FROM public._bemi_coverage c WHERE c.source = changes.source \

@@ -29,14 +29,22 @@ const TABLES: [&str; 5] = [CHANGES, PROGRESS, COVERAGE, PARTITIONS, POISON];
 
 const SCHEMA: &str = include_str!("../../migrations/0001_changes.sql");
 
-/// For tables of an earlier version. Who has dropped an index has dropped it for good, so the mark of that version is
-/// one that it made otherwise.
-const UPGRADE: &str = include_str!("../../migrations/0002_indexes.sql");
-
-const IS_EARLIER: &str = "SELECT EXISTS (SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indrelid \
-                          WHERE indexrelid = to_regclass('public.changes_record') \
-                          AND indrelid = to_regclass('public.changes') AND indnatts = indnkeyatts \
-                          AND pg_has_role(current_user, relowner, 'USAGE'))";
+/// For tables of earlier versions: how each is told, and what is done about it. Who has dropped an index has dropped it
+/// for good, so the mark of a version is something that it made otherwise.
+const UPGRADES: [(&str, &str); 2] = [
+    (
+        "SELECT EXISTS (SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indrelid \
+         WHERE indexrelid = to_regclass('public.changes_record') \
+         AND indrelid = to_regclass('public.changes') AND indnatts = indnkeyatts \
+         AND pg_has_role(current_user, relowner, 'USAGE'))",
+        include_str!("../../migrations/0002_indexes.sql"),
+    ),
+    (
+        "SELECT count(*) = 0 AND to_regclass('public._bemi_poison') IS NOT NULL FROM pg_attribute \
+         WHERE attrelid = to_regclass('public._bemi_poison') AND attname = 'message' AND NOT attisdropped",
+        include_str!("../../migrations/0003_unreadable.sql"),
+    ),
+];
 
 /// SQL that tells whether the table with the identifier `oid` is bemi's, or a partition of one that is.
 ///
@@ -76,17 +84,16 @@ pub(crate) async fn create(destination: &Connection) -> Result<bool, Error> {
             }));
         }
     }
+    for (is_earlier, upgrade) in UPGRADES {
+        let asking = destination.client.query_one(is_earlier, &[]);
+        let doing = "upgrading bemi's tables";
+        let row = destination.answer(doing, asking).await?;
+        if row.get(0) {
+            destination.batch(doing, upgrade).await?;
+        }
+    }
     if missing {
         destination.batch("creating bemi's tables", SCHEMA).await?;
-    }
-    let asking = destination.client.query_one(IS_EARLIER, &[]);
-    let row = destination
-        .answer("looking at bemi's indexes", asking)
-        .await?;
-    if row.get(0) {
-        destination
-            .batch("making bemi's indexes anew", UPGRADE)
-            .await?;
     }
     Ok(missing)
 }

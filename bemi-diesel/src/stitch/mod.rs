@@ -5,8 +5,9 @@
 //! What is kept between transactions is the description of each table.
 //!
 //! Which context a row gets is the matter of [`coverage`]; what its images look like, of [`table`];
-//! which updates are no changes, of [`rules`]; what a recorded command is, of [`ddl`]; and which tables are
-//! new, of [`tracked`], and of how a partitioned table is made up, [`partitions`].
+//! which updates are no changes, of [`rules`]; what a recorded command is, of [`ddl`]; which tables are
+//! new, of [`tracked`], and of how a partitioned table is made up, [`partitions`]; and what becomes of a row
+//! that makes no sense, of [`unreadable`].
 
 mod coverage;
 mod ddl;
@@ -16,20 +17,22 @@ mod partitions;
 mod rules;
 mod table;
 mod tracked;
+mod unreadable;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
-use crate::pgoutput::{
-    Begin, Commit, LogicalMessage, Message, OldTuple, Relation, RelationId, Tuple,
-};
+use crate::pgoutput::{Begin, Commit, LogicalMessage, Message, Relation, RelationId};
 use crate::value::ColumnType;
 use crate::{Change, JsonObject, Lsn, Operation, PREFIX, Xid};
 
 use coverage::Coverage;
-use table::Table;
+use table::{Images, Row};
+use unreadable::Known;
 
 #[cfg(test)]
 use coverage::RejectReason;
@@ -39,9 +42,12 @@ pub(crate) use part::LateContext;
 pub(crate) use partitions::Partitions;
 pub(crate) use rules::{ColumnPattern, Rules};
 pub(crate) use tracked::Tracked;
+#[cfg(feature = "cli")]
+pub(crate) use unreadable::{Legend, read_again};
+pub(crate) use unreadable::{Raw, Undescribed, Unreadable};
 
 /// What the source's catalog says about a table beyond its [`Relation`] message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Description {
     /// Its rows become changes. Rows of other tables are passed over.
     pub(crate) tracked: bool,
@@ -78,7 +84,9 @@ pub(crate) struct Transaction {
     /// The changes of tracked tables in the order of the log, without those that the rules leave out and
     /// those that came in [parts](Stitcher::take_part); often none.
     pub(crate) changes: Vec<Change>,
-    /// How many changes came in parts.
+    /// Those that could not be read, without those that came in parts; nearly always none.
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// How many changes came in parts, unreadable ones included.
     pub(crate) earlier: u64,
     /// The context of changes that came in parts before it was known.
     pub(crate) late_context: Option<LateContext>,
@@ -91,21 +99,22 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// How many changes it has, those that came in parts included.
+    /// How many changes it has, those that came in parts and those that could not be read included.
     pub(crate) fn count(&self) -> u64 {
-        self.earlier + self.changes.len() as u64
+        self.earlier + (self.changes.len() + self.unreadable.len()) as u64
     }
 }
 
 /// Puts the messages of one replication connection together.
 ///
-/// After an error the stream makes no sense any more: drop the stitcher with the connection.
+/// After an error that is not [of a row](StitchError::is_of_a_row) the stream makes no sense any more: drop the
+/// stitcher with the connection.
 #[derive(Debug)]
 pub(crate) struct Stitcher {
     source: i64,
     database: Arc<str>,
     rules: Rules,
-    tables: HashMap<RelationId, Table>,
+    tables: HashMap<RelationId, Known>,
     open: Option<Open>,
 }
 
@@ -116,7 +125,10 @@ struct Open {
     /// How many changes of tracked tables the log has had, those that are left out included: what
     /// identifies a change must not depend on the settings.
     seen: u64,
+    /// What is [unreadable] has its place among them, and no rows.
     changes: Vec<Change>,
+    /// What came of those that are unreadable, by their ordinals.
+    unreadable: BTreeMap<u64, Raw>,
     /// The size of the changes, in bytes.
     size: usize,
     /// How many changes were taken in parts.
@@ -142,14 +154,17 @@ impl Stitcher {
     }
 
     /// Takes note of a table: on each [`Message::Relation`], before anything after it is pushed. What
-    /// was noted before under the same identifier is replaced.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "nobody has a use for them afterwards"
-    )]
-    pub(crate) fn describe(&mut self, relation: Relation, description: Description) {
-        let table = Table::new(&relation, &description, &self.rules);
-        self.tables.insert(relation.id, table);
+    /// was noted before under the same identifier is replaced. `frame` is the message, to be kept with rows that
+    /// make no sense; `None` where it does not come from the log.
+    pub(crate) fn describe(
+        &mut self,
+        relation: Relation,
+        frame: Option<&Bytes>,
+        description: Description,
+    ) {
+        let id = relation.id;
+        let known = Known::new(relation, frame, description, &self.rules);
+        self.tables.insert(id, known);
     }
 
     /// Whether no transaction is open.
@@ -170,7 +185,8 @@ impl Stitcher {
     ///
     /// # Errors
     ///
-    /// When the messages are in an order that PostgreSQL does not send: the stream is broken.
+    /// When the messages are in an order that PostgreSQL does not send: the stream is broken. When a row makes
+    /// no sense: it is as if it had not come, and can be [put aside](Stitcher::put_aside).
     pub(crate) fn push(
         &mut self,
         message: Message,
@@ -180,7 +196,7 @@ impl Stitcher {
         match message {
             Message::Begin(begin) => self.begin(begin)?,
             Message::Commit(commit) => return self.commit(commit).map(Some),
-            Message::Relation(relation) => self.describe(relation, Description::default()),
+            Message::Relation(relation) => self.describe(relation, None, Description::default()),
             Message::Origin | Message::Type => {}
             Message::Insert { relation, new } => {
                 self.row(relation, position, now, Row::Insert(&new))?;
@@ -192,6 +208,9 @@ impl Stitcher {
                 self.row(relation, position, now, Row::Delete(&old))?;
             }
             Message::Truncate { relations, .. } => {
+                for relation in &relations {
+                    self.check(*relation)?;
+                }
                 for relation in relations {
                     self.row(relation, position, now, Row::Truncate)?;
                 }
@@ -209,6 +228,7 @@ impl Stitcher {
             begin,
             seen: 0,
             changes: Vec::new(),
+            unreadable: BTreeMap::new(),
             size: 0,
             taken: 0,
             late_context: None,
@@ -221,16 +241,19 @@ impl Stitcher {
     }
 
     fn commit(&mut self, commit: Commit) -> Result<Transaction, StitchError> {
-        let open = self.open.take().ok_or(StitchError::NoTransaction)?;
+        let mut open = self.open.take().ok_or(StitchError::NoTransaction)?;
         if open.begin.final_lsn != commit.commit_lsn {
             return Err(StitchError::OtherCommit);
         }
+        let changes = std::mem::take(&mut open.changes);
+        let (changes, unreadable) = open.split(changes);
         Ok(Transaction {
             xid: open.begin.xid,
             commit_lsn: commit.commit_lsn,
             end_lsn: commit.end_lsn,
             committed_at: commit.committed_at,
-            changes: open.changes,
+            changes,
+            unreadable,
             earlier: open.taken,
             late_context: open.late_context,
             tracked: open.tracked,
@@ -291,9 +314,7 @@ impl Stitcher {
         let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
         let ordinal = open.seen;
         open.seen += 1;
-        let subject = Subject {
-            schema: command.schema,
-            table: command.table,
+        let images = Images {
             primary_key: None,
             previous_key: None,
             operation: Operation::Ddl,
@@ -301,8 +322,9 @@ impl Stitcher {
             after: command.after,
         };
         let context = open.coverage.row(Operation::Ddl, position);
+        let names = (command.schema, command.table);
         let place = (position, ordinal, now);
-        let change = open.change(self.source, &self.database, subject, context, place);
+        let change = open.change(self.source, &self.database, names, images, context, place);
         open.push(change);
         Ok(())
     }
@@ -315,78 +337,29 @@ impl Stitcher {
         row: Row<'_>,
     ) -> Result<(), StitchError> {
         let open = self.open.as_mut().ok_or(StitchError::NoTransaction)?;
-        let table = self
+        let known = self
             .tables
             .get(&relation)
             .ok_or(StitchError::UnknownRelation(relation))?;
-        if !table.tracked {
+        if !known.tracked {
             open.coverage.passed_over(position);
             return Ok(());
         }
+        let table = known.table.as_ref().map_err(|error| *error)?;
+        let images = table.read(row, &self.rules)?;
         let ordinal = open.seen;
         open.seen += 1;
-        if let Row::Update(old, new) = row
-            && table.drops_update(old, new, &self.rules)?
-        {
+        let Some(images) = images else {
             open.coverage.passed_over(position);
             return Ok(());
-        }
-        let (operation, before, after) = match row {
-            Row::Insert(new) => (
-                Operation::Create,
-                JsonObject::empty(),
-                table.after(new, None)?,
-            ),
-            Row::Update(old, new) => (
-                Operation::Update,
-                old.map_or_else(|| Ok(JsonObject::empty()), |old| table.before(old))?,
-                table.after(new, old)?,
-            ),
-            Row::Delete(old) => (Operation::Delete, table.before(old)?, JsonObject::empty()),
-            Row::Truncate => (
-                Operation::Truncate,
-                JsonObject::empty(),
-                JsonObject::empty(),
-            ),
         };
-        let primary_key = match row {
-            Row::Insert(new) => table.primary_key(Some(new), None),
-            Row::Update(old, new) => table.primary_key(Some(new), old),
-            Row::Delete(old) => table.primary_key(None, Some(old)),
-            Row::Truncate => None,
-        };
-        let previous_key = match row {
-            Row::Update(Some(old), _) => table
-                .primary_key(None, Some(old))
-                .filter(|key| primary_key.as_ref().is_some_and(|new| new != key)),
-            _ => None,
-        };
-        let subject = Subject {
-            schema: Arc::clone(&table.schema),
-            table: Arc::clone(&table.name),
-            primary_key,
-            previous_key,
-            operation,
-            before,
-            after,
-        };
-        let context = open.coverage.row(operation, position);
+        let context = open.coverage.row(images.operation, position);
+        let names = (Arc::clone(&known.schema), Arc::clone(&known.name));
         let place = (position, ordinal, now);
-        let change = open.change(self.source, &self.database, subject, context, place);
+        let change = open.change(self.source, &self.database, names, images, context, place);
         open.push(change);
         Ok(())
     }
-}
-
-/// What changed, and how.
-struct Subject {
-    schema: Arc<str>,
-    table: Arc<str>,
-    primary_key: Option<String>,
-    previous_key: Option<String>,
-    operation: Operation,
-    before: JsonObject,
-    after: JsonObject,
 }
 
 impl Open {
@@ -395,12 +368,14 @@ impl Open {
         self.changes.push(change);
     }
 
-    /// The change of `subject` at this place: its position, its ordinal, and when it was read.
+    /// The change of a table, by schema and name, at this place: its position, its ordinal, and when it was
+    /// read.
     fn change(
         &self,
         source: i64,
         database: &Arc<str>,
-        subject: Subject,
+        (schema, table): (Arc<str>, Arc<str>),
+        images: Images,
         context: JsonObject,
         (position, ordinal, queued_at): (Lsn, u64, DateTime<Utc>),
     ) -> Change {
@@ -410,13 +385,13 @@ impl Open {
             id: Change::identifier(source, commit_lsn, ordinal, committed_at),
             source,
             database: Arc::clone(database),
-            schema: subject.schema,
-            table: subject.table,
-            primary_key: subject.primary_key,
-            previous_key: subject.previous_key,
-            operation: subject.operation,
-            before: subject.before,
-            after: subject.after,
+            schema,
+            table,
+            primary_key: images.primary_key,
+            previous_key: images.previous_key,
+            operation: images.operation,
+            before: images.before,
+            after: images.after,
             context,
             committed_at,
             queued_at,
@@ -427,15 +402,6 @@ impl Open {
             ordinal,
         }
     }
-}
-
-/// What a message says about one row, or about all rows of a table.
-#[derive(Clone, Copy)]
-enum Row<'a> {
-    Insert(&'a Tuple),
-    Update(Option<&'a OldTuple>, &'a Tuple),
-    Delete(&'a OldTuple),
-    Truncate,
 }
 
 #[cfg(test)]

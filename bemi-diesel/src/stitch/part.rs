@@ -6,7 +6,7 @@
 //! context is taken all the same, as that may be at the very end, and gets it
 //! [later](super::Transaction::late_context).
 
-use super::{Open, RejectedContext, Stitcher};
+use super::{Open, Raw, RejectedContext, Stitcher, Unreadable};
 use crate::{Change, JsonObject, Lsn};
 
 /// The first changes of a transaction whose commit has not been read yet, or those that follow on such
@@ -16,6 +16,8 @@ pub(crate) struct Part {
     /// Where the commit record stands.
     pub(crate) commit_lsn: Lsn,
     pub(crate) changes: Vec<Change>,
+    /// Those among them that could not be read.
+    pub(crate) unreadable: Vec<Unreadable>,
     /// The messages under bemi's prefix that are no context.
     pub(crate) rejected: Vec<RejectedContext>,
 }
@@ -41,11 +43,15 @@ impl Stitcher {
             return None;
         }
         let rest = open.changes.split_off(settled);
-        open.size = rest.iter().map(Change::size).sum();
+        let taken = std::mem::replace(&mut open.changes, rest);
+        let (changes, unreadable) = open.split(taken);
+        open.size = open.changes.iter().map(Change::size).sum();
+        open.size += open.unreadable.values().map(Raw::size).sum::<usize>();
         open.taken += settled as u64;
         Some(Part {
             commit_lsn: open.begin.final_lsn,
-            changes: std::mem::replace(&mut open.changes, rest),
+            changes,
+            unreadable,
             rejected: std::mem::take(&mut open.rejected),
         })
     }

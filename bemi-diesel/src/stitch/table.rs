@@ -1,4 +1,4 @@
-//! What is known of a table, and the images of its rows.
+//! The columns of a table, and the images of its rows.
 //!
 //! An image holds the columns whose values the log tells, in the table's order:
 //! - An `UPDATE` does not tell a value stored apart (TOAST) that it left alone. It is taken from the
@@ -8,18 +8,14 @@
 //!   nothing for any other `UPDATE`.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use super::{Description, Rules, StitchError};
-use crate::JsonObject;
 use crate::pgoutput::{OldTuple, Relation, Tuple, TupleColumn, text};
 use crate::value::{ColumnType, builtin, member_prefix, write_json, write_string};
+use crate::{JsonObject, Operation};
 
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) schema: Arc<str>,
-    pub(super) name: Arc<str>,
-    pub(super) tracked: bool,
     columns: Vec<Column>,
     /// The length of all the columns' prefixes, for the size of an image.
     prefixes: usize,
@@ -60,9 +56,6 @@ impl Table {
                 .position(|column| column.name == *name)
         };
         Self {
-            schema: relation.schema.as_str().into(),
-            name: relation.name.as_str().into(),
-            tracked: description.tracked,
             prefixes: columns.iter().map(|column| column.prefix.len() + 4).sum(),
             columns,
             primary_key: description
@@ -74,8 +67,47 @@ impl Table {
         }
     }
 
+    /// What a message says about one of its rows, or all of them; `None` if the rules leave it out.
+    pub(super) fn read(&self, row: Row<'_>, rules: &Rules) -> Result<Option<Images>, StitchError> {
+        if let Row::Update(old, new) = row
+            && self.drops_update(old, new, rules)?
+        {
+            return Ok(None);
+        }
+        let none = JsonObject::empty;
+        let (operation, before, after) = match row {
+            Row::Insert(new) => (Operation::Create, none(), self.after(new, None)?),
+            Row::Update(old, new) => (
+                Operation::Update,
+                old.map_or_else(|| Ok(none()), |old| self.before(old))?,
+                self.after(new, old)?,
+            ),
+            Row::Delete(old) => (Operation::Delete, self.before(old)?, none()),
+            Row::Truncate => (Operation::Truncate, none(), none()),
+        };
+        let primary_key = match row {
+            Row::Insert(new) => self.primary_key(Some(new), None),
+            Row::Update(old, new) => self.primary_key(Some(new), old),
+            Row::Delete(old) => self.primary_key(None, Some(old)),
+            Row::Truncate => None,
+        };
+        let previous_key = match row {
+            Row::Update(Some(old), _) => self
+                .primary_key(None, Some(old))
+                .filter(|key| primary_key.as_ref().is_some_and(|new| new != key)),
+            _ => None,
+        };
+        Ok(Some(Images {
+            primary_key,
+            previous_key,
+            operation,
+            before,
+            after,
+        }))
+    }
+
     /// Whether the update is left out.
-    pub(super) fn drops_update(
+    fn drops_update(
         &self,
         old: Option<&OldTuple>,
         new: &Tuple,
@@ -90,11 +122,7 @@ impl Table {
     }
 
     /// The image of the new row.
-    pub(super) fn after(
-        &self,
-        new: &Tuple,
-        old: Option<&OldTuple>,
-    ) -> Result<JsonObject, StitchError> {
+    fn after(&self, new: &Tuple, old: Option<&OldTuple>) -> Result<JsonObject, StitchError> {
         self.check(new)?;
         if let Some(old) = old {
             self.check(old.tuple())?;
@@ -112,7 +140,7 @@ impl Table {
     }
 
     /// The image of the old row.
-    pub(super) fn before(&self, old: &OldTuple) -> Result<JsonObject, StitchError> {
+    fn before(&self, old: &OldTuple) -> Result<JsonObject, StitchError> {
         self.check(old.tuple())?;
         let mut image = Image::new(self.prefixes + old.tuple().bytes());
         for (column, value) in self.columns.iter().zip(self.old_columns(old)) {
@@ -126,11 +154,7 @@ impl Table {
     ///
     /// The text is that of the type's output function, as `format('%s', id)` gives it: `t` for a
     /// boolean.
-    pub(super) fn primary_key(
-        &self,
-        new: Option<&Tuple>,
-        old: Option<&OldTuple>,
-    ) -> Option<String> {
+    fn primary_key(&self, new: Option<&Tuple>, old: Option<&OldTuple>) -> Option<String> {
         let value = |place: &usize| self.key_text(*place, new, old);
         match self.primary_key.as_slice() {
             [] => None,
@@ -183,6 +207,24 @@ impl Table {
             Err(StitchError::ColumnCount { expected, found })
         }
     }
+}
+
+/// What a message says about one row, or about all rows of a table.
+#[derive(Clone, Copy)]
+pub(super) enum Row<'a> {
+    Insert(&'a Tuple),
+    Update(Option<&'a OldTuple>, &'a Tuple),
+    Delete(&'a OldTuple),
+    Truncate,
+}
+
+/// What happened to a row.
+pub(super) struct Images {
+    pub(super) primary_key: Option<String>,
+    pub(super) previous_key: Option<String>,
+    pub(super) operation: Operation,
+    pub(super) before: JsonObject,
+    pub(super) after: JsonObject,
 }
 
 /// An object being written.

@@ -37,8 +37,11 @@ fn stitcher() -> Stitcher {
 }
 
 fn describe(stitcher: &mut Stitcher, relation: Bytes, description: Description) {
+    let frame = relation.clone();
     match decode(relation) {
-        Ok(Message::Relation(relation)) => stitcher.describe(relation, description),
+        Ok(Message::Relation(relation)) => {
+            stitcher.describe(relation, Some(&frame), description);
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -781,7 +784,7 @@ fn trail(recording: &str) -> (Vec<String>, Vec<RejectReason>) {
         let pushed = match decode(frame).expect("a message") {
             Message::Relation(relation) => {
                 let description = recorded::describe(&relation);
-                stitcher.describe(relation, description);
+                stitcher.describe(relation, None, description);
                 continue;
             }
             message => stitcher.push(message, position, now()).expect("in order"),
@@ -845,10 +848,15 @@ fn log() -> impl Strategy<Value = Vec<(u64, Record)>> {
     prop::collection::vec((0..2_u64, record), 1..40)
 }
 
-/// The whole transaction, its parts put together again; `take` says after which records one is asked for.
-fn read_in_parts(log: &[(u64, Record)], take: impl Fn(usize) -> bool) -> Transaction {
+/// The whole transaction, its parts put together again; `take` says after which records one is asked for, and
+/// `damaged` which rows cannot be read.
+fn read_in_parts(
+    log: &[(u64, Record)],
+    take: impl Fn(usize) -> bool,
+    damaged: impl Fn(usize) -> bool,
+) -> Transaction {
     let mut stitcher = stitcher();
-    let (mut changes, mut rejected) = (Vec::new(), Vec::new());
+    let (mut changes, mut unreadable, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     assert_eq!(push(&mut stitcher, 1, wire::begin(0x100, 7, 3)), Ok(None));
     let mut position = 0x10;
     for (index, (step, record)) in log.iter().enumerate() {
@@ -861,33 +869,39 @@ fn read_in_parts(log: &[(u64, Record)], take: impl Fn(usize) -> bool) -> Transac
             }
             Record::Garbage => wire::message(true, position, "_bemi", b"garbage"),
         };
-        assert_eq!(push(&mut stitcher, position, frame), Ok(None));
+        if matches!(record, Record::Row(_)) && damaged(index) {
+            let set_aside = stitcher.put_aside(&frame, "damaged", Lsn::new(position), now());
+            assert_eq!(set_aside, Ok(()));
+        } else {
+            assert_eq!(push(&mut stitcher, position, frame), Ok(None));
+        }
         if take(index)
             && let Some(part) = stitcher.take_part(1, usize::MAX)
         {
             assert_eq!(part.commit_lsn, Lsn::new(0x100));
-            assert!(!part.changes.is_empty());
+            assert!(!part.changes.is_empty() || !part.unreadable.is_empty());
             changes.extend(part.changes);
+            unreadable.extend(part.unreadable);
             rejected.extend(part.rejected);
         }
     }
     let committed = push(&mut stitcher, 0x100, wire::commit(0x100, 0x130, 7));
     let mut transaction = committed.expect("in order").expect("a transaction");
-    assert_eq!(transaction.earlier, changes.len() as u64);
-    assert_eq!(
-        transaction.count(),
-        (changes.len() + transaction.changes.len()) as u64
-    );
+    let earlier = (changes.len() + unreadable.len()) as u64;
+    assert_eq!(transaction.earlier, earlier);
+    let last = (transaction.changes.len() + transaction.unreadable.len()) as u64;
+    assert_eq!(transaction.count(), earlier + last);
     if let Some(late) = transaction.late_context.take() {
-        for change in changes
-            .iter_mut()
-            .filter(|change| change.ordinal < late.before)
-        {
-            change.context = late.context.clone();
+        let aside = unreadable.iter_mut().map(|aside| &mut aside.change);
+        for change in changes.iter_mut().chain(aside) {
+            if change.ordinal < late.before {
+                change.context = late.context.clone();
+            }
         }
     }
     transaction.earlier = 0;
     transaction.changes.splice(..0, changes);
+    transaction.unreadable.splice(..0, unreadable);
     transaction.rejected.splice(..0, rejected);
     transaction
 }
@@ -918,9 +932,33 @@ fn a_part_is_taken_when_there_is_enough() {
 proptest! {
     #[test]
     fn parts_make_the_whole(log in log(), asked in prop::collection::vec(any::<bool>(), 40)) {
-        let whole = read_in_parts(&log, |_| false);
-        prop_assert_eq!(&read_in_parts(&log, |index| asked[index]), &whole);
-        prop_assert_eq!(&read_in_parts(&log, |_| true), &whole);
+        let none = |_| false;
+        let whole = read_in_parts(&log, none, none);
+        prop_assert_eq!(&read_in_parts(&log, |index| asked[index], none), &whole);
+        prop_assert_eq!(&read_in_parts(&log, |_| true, none), &whole);
+    }
+
+    #[test]
+    fn what_cannot_be_read_changes_nothing_else(
+        log in log(),
+        asked in prop::collection::vec(any::<bool>(), 40),
+        damaged in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let whole = read_in_parts(&log, |_| false, |_| false);
+        let mut read = read_in_parts(&log, |index| asked[index], |index| damaged[index]);
+        for unreadable::Unreadable { change, raw } in std::mem::take(&mut read.unreadable) {
+            prop_assert_eq!((&change.before, &change.after), (&JsonObject::empty(), &JsonObject::empty()));
+            let legend = &raw.legend;
+            let Ok(Message::Relation(relation)) = decode(legend.relation.clone().expect("a description")) else {
+                panic!("no description");
+            };
+            let message = decode(raw.message).expect("a message");
+            let description = legend.description.clone().expect("a description");
+            let again = unreadable::read_again(change, &message, &relation, &description);
+            read.changes.push(again.expect("a row").expect("a change"));
+        }
+        read.changes.sort_by_key(|change| change.ordinal);
+        prop_assert_eq!(read, whole);
     }
 
     #[test]

@@ -128,7 +128,8 @@ pub trait Tracked: Sized {
         history().of(&Self::table()).primary_key(key)
     }
 
-    /// Asks for the record with this key after each of its changes.
+    /// Asks for the record with this key after each of its changes. As every [`History`], without what is put
+    /// aside: the version before such a change then seems to last until the one after it.
     fn versions(key: impl Into<Key>) -> Versions<Self> {
         Versions::new(key.into())
     }

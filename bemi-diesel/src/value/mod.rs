@@ -29,6 +29,7 @@ mod storable;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub(crate) use builtin::builtin;
@@ -40,7 +41,7 @@ pub(crate) use storable::{TooDeep, storable_json, try_storable_json};
 ///
 /// A domain has the type of its base. An enum, a range, and whatever is not known, is
 /// [`text`](ColumnType::text).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ColumnType {
     /// `t` or `f`.
     Bool,
@@ -63,14 +64,14 @@ pub(crate) enum ColumnType {
 }
 
 /// What an array is made of.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Array {
     element: ColumnType,
     delimiter: char,
 }
 
 /// One attribute of a composite.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Field {
     /// The name as a member of an object: `"name":`.
     prefix: Box<str>,

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bemi_tests::{Cluster, Database};
-
 use crate::support::{Shop, wait_until};
 
 fn emit(context: &str) -> String {
@@ -118,18 +116,7 @@ fn a_large_transaction_that_is_stored_already_is_not_doubled() {
 
 #[test]
 fn a_large_transaction_gets_into_any_encoding() {
-    let cluster = Cluster::start().unwrap();
-    let mut admin = postgres::Client::connect(&cluster.url("postgres"), postgres::NoTls).unwrap();
-    for statement in [
-        "ALTER DATABASE template1 RENAME TO unused",
-        "CREATE DATABASE template1 ENCODING 'LATIN1' TEMPLATE template0",
-    ] {
-        admin.batch_execute(statement).unwrap();
-    }
-    let destination = Database::create_in(&cluster).unwrap();
-    let shop = Shop::stored_in(destination);
-    let encoding: String = shop.stored("SELECT current_setting('server_encoding')");
-    assert_eq!(encoding, "LATIN1");
+    let (_cluster, shop) = Shop::stored_in_latin1();
     let _capture = shop.capture();
     let context = emit(r#"{"Ω": "é"}"#);
     let emoji = "UPDATE todos SET title = '😀 é' WHERE id = 15000";

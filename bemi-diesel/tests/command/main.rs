@@ -35,3 +35,4 @@ mod storm;
 mod support;
 mod tables;
 mod terminal;
+mod unreadable;

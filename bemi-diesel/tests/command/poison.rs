@@ -1,5 +1,8 @@
 //! Changes that the trail refuses for what they hold.
 
+use std::io::Read;
+use std::process::Stdio;
+
 use postgres::{Client, NoTls};
 use serde_json::{Value, json};
 
@@ -55,6 +58,12 @@ fn a_change_that_is_refused_is_put_aside_and_the_stream_goes_on() {
     let told = "1 that could not be stored: `bemi replay-poison --dry-run` tells why";
     assert!(status.contains(told), "{status}");
 
+    let listed = shop.bemi(&["changes", "--json"]);
+    assert_eq!(listed.json().as_array().map(Vec::len), Some(3));
+    let told =
+        "1 change is put aside, and not among these: `bemi replay-poison --dry-run` tells why\n";
+    assert_eq!(listed.stderr, told);
+
     let place: String = shop.value(
         "SELECT concat('0/0'::pg_lsn + commit_lsn, ' #', ordinal) FROM _bemi_poison WHERE ordinal = 1",
     );
@@ -75,7 +84,7 @@ fn a_change_that_is_refused_is_put_aside_and_the_stream_goes_on() {
         (
             1,
             listed,
-            "0 changes stored, 1 change put aside\nerror: 1 change is still refused, and put aside\n\
+            "0 changes stored, 1 change put aside\nerror: 1 change is still put aside\n\
              help: remove the cause of each reason, or upgrade bemi, and run `bemi replay-poison` again\n"
         )
     );
@@ -94,6 +103,94 @@ fn a_change_that_is_refused_is_put_aside_and_the_stream_goes_on() {
     let none = json!({"stored": 0, "put_aside": []});
     assert_eq!(shop.bemi(&["replay-poison", "--json"]).json(), none);
     assert_eq!(shop.bemi(&["status", "--json"]).json()["put_aside"], 0);
+    assert_eq!(shop.bemi(&["changes", "--json"]).stderr, "");
+}
+
+#[test]
+fn the_last_word_of_a_run_counts_what_was_put_aside() {
+    let shop = refusing();
+    let mut command = shop.command(&["run", "--json"]);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut run = run.spawn().unwrap();
+    shop.sql("INSERT INTO todos (title) VALUES ('1'), ('refused')");
+    wait_for_progress(&shop, 2);
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let mut said = String::new();
+    let mut stdout = run.stdout.take().unwrap();
+    stdout.read_to_string(&mut said).unwrap();
+    assert!(run.wait().unwrap().success());
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let expected =
+        json!({"changes": 2, "transactions": 1, "put_aside": 1, "flush_lsn": said["flush_lsn"]});
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_truncate_is_not_reverted_while_earlier_changes_of_its_table_are_put_aside() {
+    let shop = refusing();
+    let _capture = shop.capture();
+    // From here on the trail knows all rows.
+    shop.sql("TRUNCATE todos");
+    shop.sql("INSERT INTO todos (title) VALUES ('refused')");
+    shop.sql("INSERT INTO todos (title) VALUES ('2')");
+    shop.sql("TRUNCATE todos");
+    shop.wait_until_stored(3);
+    let xid: i64 =
+        shop.value("SELECT max(transaction_id) FROM changes WHERE operation = 'TRUNCATE'");
+    let revert = || shop.bemi(&["revert", "--transaction", &xid.to_string(), "--yes"]);
+    let half = revert();
+    let told = "error: changes to revert could not be stored and are put aside: \
+                `bemi replay-poison` tells why, and tries them again\n";
+    assert_eq!((half.code, &*half.stderr), (1, told));
+    shop.sql(ALLOW);
+    assert_eq!(shop.bemi(&["replay-poison"]).code, 0);
+    let whole = revert();
+    assert_eq!(whole.code, 0, "{}", whole.stderr);
+    let titles: String = shop.value("SELECT string_agg(title, ' ' ORDER BY id) FROM todos");
+    assert_eq!(titles, "refused 2");
+}
+
+#[test]
+fn whoever_may_not_put_changes_aside_is_told() {
+    let shop = Shop::set_up();
+    let role = format!("{}_capture", shop.slot());
+    shop.sql(&format!(
+        "CREATE ROLE {role} LOGIN REPLICATION; GRANT ALL ON changes, _bemi_progress, _bemi_coverage, _bemi_partitions TO {role}; \
+         GRANT SELECT ON todos TO {role}; GRANT EXECUTE ON FUNCTION pg_control_system() TO {role}"
+    ));
+    let url = shop
+        .database
+        .url()
+        .replace("postgres@", &format!("{role}@"));
+    shop.sql(REFUSE);
+    let run = || {
+        let mut command = shop.command(&["run", "--database-url", &url, "--destination-url", &url]);
+        let capture = Capture::start(&mut command);
+        capture.says("capture reads the log");
+        capture
+    };
+    let mut capture = run();
+    shop.sql("INSERT INTO todos (title) VALUES ('1'), ('refused')");
+    let (code, said) = capture.last_words();
+    assert_eq!(code, 1, "{said}");
+    let told = "putting changes aside: permission denied for table _bemi_poison (SQLSTATE 42501)";
+    let help = "grant the role what the message names";
+    assert!(said.contains(told) && said.contains(help), "{said}");
+    assert_eq!(
+        (
+            put_aside(&shop),
+            shop.value::<i64>("SELECT changes FROM _bemi_progress")
+        ),
+        (0, 0)
+    );
+    shop.sql(&format!("GRANT INSERT ON _bemi_poison TO {role}"));
+    let mut capture = run();
+    wait_for_progress(&shop, 2);
+    assert_eq!((put_aside(&shop), titles(&shop)), (1, "1".to_owned()));
+    capture.signal(rustix::process::Signal::TERM);
+    assert_eq!(capture.last_words().0, 0);
+    shop.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 #[test]
@@ -343,4 +440,45 @@ fn one_destination_keeps_the_changes_of_its_sources_apart() {
     assert_eq!(put_aside(&trail), 1);
     let databases: String = trail.value("SELECT string_agg(database, ' ') FROM changes");
     assert_eq!(databases, one.slot());
+}
+
+#[test]
+fn a_destination_that_is_not_in_utf8() {
+    let (_cluster, shop) = Shop::stored_in_latin1();
+    let at_destination = |sql: &str| {
+        let mut client = Client::connect(shop.trail().url(), NoTls).unwrap();
+        client.batch_execute(sql).unwrap();
+    };
+    at_destination("ALTER TABLE changes ADD CHECK (after ->> 'note' <> 'refused')");
+    shop.sql("CREATE TABLE \"Ω é\" (id int PRIMARY KEY, title text, note text)");
+    let _capture = shop.capture();
+    // In parts, with a context that comes at the end.
+    shop.sql(
+        "BEGIN; INSERT INTO \"Ω é\" VALUES (1, 'Ω\u{1F600}', 'refused'), (2, 'é', 'refused'), (3, 'Ωé', ''), (4, 'a', 'refused'); \
+         INSERT INTO \"Ω é\" SELECT n, 'é', '' FROM generate_series(5, 21000) n; \
+         SELECT pg_logical_emit_message(true, '_bemi', '{\"Ω\": \"é\"}'); COMMIT",
+    );
+    wait_for_progress(&shop, 21_000);
+    let aside: Value = shop.stored("SELECT jsonb_agg(jsonb_build_array(ordinal, \"table\", reason) ORDER BY ordinal) FROM _bemi_poison");
+    let reason =
+        "refused by the constraint \"changes_after_check\" of \"changes\" (SQLSTATE 23514)";
+    let table = r"\u03a9 é";
+    assert_eq!(
+        aside,
+        json!([[0, table, reason], [1, table, reason], [3, table, reason]])
+    );
+    at_destination("ALTER TABLE changes DROP CONSTRAINT changes_after_check");
+    assert_eq!(shop.bemi(&["replay-poison"]).code, 0);
+    let stored = "SELECT string_agg(concat_ws(' ', ordinal, \"table\", after ->> 'title', context), ', ' ORDER BY ordinal) \
+                  FROM changes WHERE ordinal < 5";
+    assert_eq!(
+        shop.stored::<String>(stored),
+        r#"0 \u03a9 é \u03a9\ud83d\ude00 {"\\u03a9": "é"}, 1 \u03a9 é é {"\\u03a9": "é"}, "#
+            .to_owned()
+            + r#"2 \u03a9 é \u03a9é {"\\u03a9": "é"}, 3 \u03a9 é a {"\\u03a9": "é"}, 4 \u03a9 é é {"\\u03a9": "é"}"#
+    );
+    let whole =
+        "SELECT count(*) = 21000 AND count(DISTINCT (ordinal, context)) = 21000 FROM changes";
+    assert!(shop.stored::<bool>(whole));
+    assert_eq!(put_aside(&shop), 0);
 }

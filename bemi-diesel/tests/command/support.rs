@@ -50,7 +50,12 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 
 /// Runs the command to its end.
 pub(crate) fn bemi(arguments: &[&str]) -> Outcome {
-    let output = command(arguments).output().unwrap();
+    outcome(&mut command(arguments))
+}
+
+/// Runs the `command` to its end.
+pub(crate) fn outcome(command: &mut Command) -> Outcome {
+    let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome {
         code: output.status.code().unwrap_or(-1),
@@ -101,6 +106,23 @@ impl Shop {
         shop.sql("CREATE TABLE todos (id serial PRIMARY KEY, title text)");
         assert_eq!(shop.bemi(&["setup"]).code, 0);
         shop
+    }
+
+    #[allow(dead_code, reason = "not every test program stores elsewhere")]
+    /// A shop like [`set_up`](Self::set_up) whose changes are stored in a database in LATIN1, of a cluster of its own.
+    pub(crate) fn stored_in_latin1() -> (Cluster, Self) {
+        let cluster = Cluster::start().unwrap();
+        let mut admin = Client::connect(&cluster.url("postgres"), NoTls).unwrap();
+        for statement in [
+            "ALTER DATABASE template1 RENAME TO unused",
+            "CREATE DATABASE template1 ENCODING 'LATIN1' TEMPLATE template0",
+        ] {
+            admin.batch_execute(statement).unwrap();
+        }
+        let shop = Self::stored_in(Database::create_in(&cluster).unwrap());
+        let encoding: String = shop.stored("SELECT current_setting('server_encoding')");
+        assert_eq!(encoding, "LATIN1");
+        (cluster, shop)
     }
 
     /// The database that holds the table `changes`.

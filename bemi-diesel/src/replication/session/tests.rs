@@ -31,6 +31,7 @@ fn transaction(end_lsn: u64, changes: usize) -> Transaction {
         end_lsn: Lsn::new(end_lsn),
         committed_at,
         changes: vec![change; changes],
+        unreadable: Vec::new(),
         earlier: 0,
         late_context: None,
         tracked: Vec::new(),

@@ -1,0 +1,347 @@
+//! One replication connection: what comes from it, and where it goes.
+
+mod tables;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tokio::sync::watch;
+
+use self::tables::Composed;
+use super::catalog;
+use super::handle::Status;
+use super::measure;
+use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
+use super::task::Chain;
+use super::transport::{Event, Transport, decode_error};
+use crate::Lsn;
+use crate::error::{Error, ErrorKind};
+use crate::pgoutput::Message;
+use crate::postgres::Connection;
+use crate::settings::Settings;
+use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep, tell_partitions};
+use crate::sink::postgres::PostgresSink;
+use crate::stitch::{RejectedContext, Stitcher, Transaction};
+
+/// How long a stop waits for the server to release the slot, and how often it looks.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
+const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How often what is stored is checked to have been published all the time.
+const PUBLICATION_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What one replication connection needs.
+pub(super) struct Stream {
+    slot: String,
+    source: Connection,
+    pub(super) sink: PostgresSink,
+    pub(super) transport: Transport,
+    stitcher: Stitcher,
+    pub(super) session: Session,
+    pub(super) silence: Silence,
+    pub(super) check_publication_at: Instant,
+    composed: Composed,
+    /// When to look for new tables.
+    pub(super) sweep_at: Instant,
+    /// The partitioned tables and their partitions, once they have been told of.
+    partitions: Option<Vec<(u32, String)>>,
+    /// New tables that cannot be tracked, and have been told of.
+    refused: HashSet<String>,
+}
+
+impl Stream {
+    pub(super) async fn open(settings: &Settings) -> Result<Self, Error> {
+        let source = Connection::open(&settings.source).await?;
+        let server = Server::read(&source).await?;
+        server.check()?;
+        let slot = Slot::read(&source, &settings.slot).await?;
+        // First of all, as whoever reads from it may hold a lock on the progress.
+        if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid) {
+            return Err(Error::new(ErrorKind::SlotInUse {
+                slot: settings.slot.clone(),
+                pid: Some(pid),
+            }));
+        }
+        let sink = PostgresSink::open(
+            &settings.destination,
+            server.system_identifier,
+            &server.database,
+            &settings.slot,
+        )
+        .await?;
+        let stored = sink.flush_lsn();
+        let Some(slot) = slot.filter(|slot| !slot.is_lost()) else {
+            return Err(Error::new(ErrorKind::SlotLost {
+                slot: settings.slot.clone(),
+                stored,
+            }));
+        };
+        slot.check_database(&server.database)?;
+        Publication::check(&source, &settings.publication, sink.publication()).await?;
+        let from =
+            session::resume(slot.confirmed_flush_lsn, stored, slot.log_end).map_err(Error::new)?;
+        let transport = Transport::start(
+            &settings.source,
+            source.host(),
+            &settings.slot,
+            &settings.publication,
+            from,
+        )
+        .await?;
+        Ok(Self {
+            slot: settings.slot.clone(),
+            source,
+            sink,
+            transport,
+            stitcher: Stitcher::new(
+                server.system_identifier,
+                server.database.into(),
+                settings.rules.clone(),
+            ),
+            session: Session::new(stored, Instant::now()),
+            composed: Composed::default(),
+            sweep_at: Instant::now(),
+            partitions: None,
+            refused: HashSet::new(),
+            silence: Silence::new(settings.source.patience(), Instant::now()),
+            check_publication_at: Instant::now() + PUBLICATION_INTERVAL,
+        })
+    }
+
+    /// Ends the stream, and leaves the server a moment to let go of the slot: whoever stops a capture to
+    /// drop the slot, or to start another one, would find it in use.
+    pub(super) async fn stop(self) {
+        self.transport.stop().await;
+        let released = async {
+            while let Ok(Some(_)) = catalog::walsender(&self.source, &self.slot).await {
+                tokio::time::sleep(RELEASE_INTERVAL).await;
+            }
+        };
+        // It may be another one's by now, or the server does not answer: nothing depends on it.
+        let _in_time = tokio::time::timeout(RELEASE_PATIENCE, released).await;
+    }
+
+    /// Stores what the session says is due, or a part of a transaction that is being read.
+    pub(super) async fn store_due(
+        &mut self,
+        more: bool,
+        publication: &str,
+        status: &watch::Sender<Status>,
+    ) -> Result<Option<Stored>, Error> {
+        let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES);
+        let part = part.filter(|part| !self.session.is_stored(part.commit_lsn));
+        let batch = match &part {
+            Some(_) => self.session.part(),
+            None => self.session.due(Instant::now(), more),
+        };
+        if part.is_some() || batch.is_some() {
+            Box::pin(self.check_publication(publication)).await?;
+        }
+        let stored = match batch {
+            // Boxed, as this is made for each event and comes here seldom.
+            Some(batch) => Some(Box::pin(self.store(batch)).await?),
+            None => None,
+        };
+        if let Some(part) = part {
+            report_rejected(&self.slot, &part.rejected, status);
+            let storing = self.sink.store_part(&part.changes, &part.unreadable);
+            Box::pin(storing).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Stores the batch, and then acknowledges it.
+    async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
+        failpoint!("read");
+        let since = Instant::now();
+        self.sink
+            .store(&batch.transactions, batch.flush_lsn)
+            .await?;
+        self.session.flushed(batch.flush_lsn, Instant::now());
+        let put_aside = self.sink.take_put_aside();
+        failpoint!("stored");
+        self.transport.acknowledge(batch.flush_lsn);
+        failpoint!("acknowledged");
+        Ok(Stored {
+            transactions: batch.transactions,
+            put_aside,
+            flush_lsn: batch.flush_lsn,
+            took: since.elapsed(),
+        })
+    }
+
+    /// Asks the server, if it was not asked a moment ago, whether what it sends was published.
+    async fn check_publication(&mut self, publication: &str) -> Result<(), Error> {
+        if Instant::now() < self.check_publication_at {
+            return Ok(());
+        }
+        self.check_publication_at = Instant::now() + PUBLICATION_INTERVAL;
+        Publication::check(&self.source, publication, self.sink.publication()).await
+    }
+
+    /// Asks the server whether all is well that cannot be told from the stream.
+    pub(super) async fn look_around(&mut self, settings: &Settings) -> Result<(), Error> {
+        self.check_publication(&settings.publication).await?;
+        self.check_silence().await
+    }
+
+    /// Asks the server whether something should have come, if the silence is long.
+    async fn check_silence(&mut self) -> Result<(), Error> {
+        if Instant::now() < self.silence.check_at() {
+            return Ok(());
+        }
+        let Some(walsender) = catalog::walsender(&self.source, &self.slot).await? else {
+            return Err(self.source.silent());
+        };
+        let sent = walsender.idle.then_some(walsender.sent);
+        if self
+            .silence
+            .checked(self.session.read(), sent, Instant::now())
+        {
+            return Err(self.source.silent());
+        }
+        Ok(())
+    }
+
+    /// Tracks tables that are new, if it is time to look for some, and sees how the slot is.
+    pub(super) async fn sweep(&mut self, publication: &str) -> Result<Option<Slot>, Error> {
+        if Instant::now() < self.sweep_at {
+            return Ok(None);
+        }
+        let swept = match sweep(&self.source, publication).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Server { .. }) => {
+                tracing::warn!(error = %Chain(&error), "the capture cannot look for new tables");
+                Swept::default()
+            }
+            swept => swept?,
+        };
+        match tell_partitions(&self.source, &mut self.partitions).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Server { .. }) => {
+                tracing::warn!(error = %Chain(&error), "the capture cannot look at the partitions");
+            }
+            told => told?,
+        }
+        for table in swept.tracked {
+            tracing::info!(table, "a new table is tracked");
+        }
+        for (table, reason) in swept.refused {
+            if self.refused.insert(table.clone()) {
+                tracing::warn!(table, reason, "a new table is not tracked");
+            }
+        }
+        self.sweep_at = Instant::now() + SWEEP_INTERVAL;
+        Slot::read(&self.source, &self.slot).await
+    }
+
+    pub(super) async fn handle(
+        &mut self,
+        event: Event,
+        status: &watch::Sender<Status>,
+    ) -> Result<(), Error> {
+        self.silence.broken(Instant::now());
+        match event {
+            Event::Message {
+                message: Message::Relation(relation),
+                frame,
+                ..
+            } => {
+                self.describe(relation, frame).await?;
+            }
+            Event::Message {
+                message: Message::LogicalMessage(message),
+                ..
+            } if message.is_heartbeat() && self.stitcher.is_idle() => {
+                self.session.keepalive(message.lsn, true);
+            }
+            Event::Message {
+                message,
+                position,
+                frame,
+            } => {
+                if let Message::Begin(_) = message {
+                    self.composed.begin();
+                } else if let Some(id) = message.relation() {
+                    self.look_again(id).await?;
+                }
+                let pushed = self.stitcher.push(message, position, Utc::now());
+                match pushed {
+                    Ok(None) => {}
+                    Ok(Some(transaction)) => {
+                        report_rejected(&self.slot, &transaction.rejected, status);
+                        self.session.transaction(transaction);
+                    }
+                    Err(error) if error.is_of_a_row() => {
+                        self.put_aside(&frame, &error, position).await?;
+                    }
+                    Err(error) => return Err(decode_error(position, &error)),
+                }
+            }
+            Event::Unreadable {
+                frame,
+                position,
+                problem,
+            } => {
+                self.unreadable(&frame, problem, position).await?;
+            }
+            Event::Keepalive {
+                wal_end,
+                reply_requested,
+            } if self.stitcher.is_idle() => {
+                self.session.keepalive(wal_end, reply_requested);
+            }
+            Event::Keepalive { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// A batch that is durable.
+pub(super) struct Stored {
+    transactions: Vec<Transaction>,
+    /// How many of their changes were put aside.
+    put_aside: u64,
+    flush_lsn: Lsn,
+    took: Duration,
+}
+
+impl Stored {
+    pub(super) fn count(self, slot: &str, status: &watch::Sender<Status>) {
+        let changes: u64 = self.transactions.iter().map(Transaction::count).sum();
+        let with_changes = self
+            .transactions
+            .iter()
+            .filter(|transaction| transaction.count() > 0);
+        let transactions = with_changes.count() as u64;
+        let last = self.transactions.last();
+        let committed_at = last.map(|transaction| transaction.committed_at);
+        let delay = committed_at.map(measure::since);
+        measure::stored(
+            slot,
+            transactions,
+            changes,
+            self.took,
+            delay.unwrap_or_default(),
+        );
+        measure::put_aside(slot, self.put_aside);
+        status.send_modify(|status| {
+            status.flush_lsn = self.flush_lsn;
+            status.changes += changes;
+            status.put_aside += self.put_aside;
+            status.transactions += transactions;
+            status.batches += u64::from(changes > 0);
+            status.last_committed_at = committed_at.or(status.last_committed_at);
+            status.delay = delay.or(status.delay);
+        });
+    }
+}
+
+fn report_rejected(slot: &str, rejected: &[RejectedContext], status: &watch::Sender<Status>) {
+    for rejected in rejected {
+        tracing::warn!(lsn = %rejected.lsn, reason = %rejected.reason, "a context could not be attached");
+    }
+    if !rejected.is_empty() {
+        measure::rejected(slot, rejected.len() as u64);
+        status.send_modify(|status| status.rejected_contexts += rejected.len() as u64);
+    }
+}
