@@ -112,8 +112,8 @@ fn pure_modules_do_nothing_but_compute() {
 fn no_decision_of_the_capture_goes_by_the_wall_clock() {
     let places = ["bemi-diesel/src/replication", "bemi-diesel/src/sink"];
     let mut found = lines_with(&places, &["SystemTime", "Utc::now", "Local::now"]);
-    for noted in ["push(message", "put_aside(frame, &reason"] {
-        let noted = format!("self.stitcher.{noted}, position, Utc::now())");
+    for noted in ["self.stitcher.push(message", ".put_aside(frame, &reason"] {
+        let noted = format!("{noted}, position, Utc::now())");
         found.retain(|line| !line.contains(&noted));
     }
     // What it only tells is no decision.

@@ -37,8 +37,11 @@ use crate::history::Travel;
 #[cfg_attr(not(feature = "sync"), doc = "`BemiConnection`")]
 /// does, without blocking. What is its own:
 ///
-/// - The ambient context is the one at the moment when the query's method (`execute`, `load`, …) is
-///   called, which for a future that is awaited at once is the moment it runs.
+/// - The ambient context is the one in which the query's future is polled for the first time, so
+///   `scope(context, query.execute(connection)).await` has `context`, as it reads. A future that is polled
+///   outside of every scope keeps the context in which the query's method (`execute`, `load`, …) was called.
+///   So does a write whose context is another one at the first poll, if it is sent outside a transaction with a
+///   parameter of a type that the server has to be asked about, such as an `enum`: it carries that context already.
 /// - Through `&AsyncBemiConnection`, which diesel-async offers for pipelining, a write that cannot carry
 ///   its context itself is sent without one: a transaction around it would take in the statements
 ///   beside it.

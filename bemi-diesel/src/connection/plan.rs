@@ -57,8 +57,9 @@ pub(super) enum Form {
 pub(super) struct Request {
     pub(super) wanted: Wanted,
     pub(super) enclosing: Enclosing,
-    /// How many parameters are bound, where they can be more than the text uses.
-    pub(super) bound: u32,
+    /// How many parameters are bound, where they can be more than the text uses. `None`: the statement cannot
+    /// be made anew to carry a message.
+    pub(super) bound: Option<u32>,
     /// Whether the message may go before a value: where the server evaluates it and knows its type.
     pub(super) inline: bool,
 }
@@ -139,7 +140,7 @@ fn tag(
     request: Request,
 ) -> Option<Plan> {
     let text = statement.text.as_deref();
-    let parameter = dml.parameters.max(request.bound) + 1;
+    let parameter = dml.parameters.max(request.bound?) + 1;
     if parameter > MAX_PARAMETERS || facts.ruled.contains(&dml.target) {
         return None;
     }

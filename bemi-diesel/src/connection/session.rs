@@ -213,6 +213,33 @@ impl Session {
         ))
     }
 
+    /// Which message `statement` can carry itself. What the policy says to it is to be [asked](Self::approve)
+    /// when it is sent.
+    #[cfg(feature = "async")]
+    pub(super) fn carried(
+        &mut self,
+        statement: &Known,
+        members: &Members,
+        request: Request,
+    ) -> Plan {
+        match (statement.as_deref(), &mut self.transaction) {
+            (Some(statement), transaction @ Transaction::Autocommit) if members.is_some() => {
+                let (members, facts, policy) = (members.clone(), &self.facts, &self.policy);
+                plan(statement, transaction, members, facts, policy, request)
+            }
+            _ => Plan::Forward,
+        }
+    }
+
+    /// What the policy says to `statement` in this context.
+    #[cfg(feature = "async")]
+    pub(super) fn approve(&self, statement: &Known, members: &Members) -> QueryResult<()> {
+        match statement {
+            Some(statement) => self.check(&statement.kind, members),
+            None => Ok(()),
+        }
+    }
+
     /// What the policy says to a statement of this kind in this context.
     fn check(&self, kind: &Kind, members: &Members) -> QueryResult<()> {
         if !kind.writes() || self.policy.passes(kind) {
@@ -266,7 +293,11 @@ impl Session {
                 ..
             })
         );
-        dml && !self.facts.denied && self.transaction == Transaction::Autocommit
+        let alone = matches!(
+            self.transaction,
+            Transaction::Autocommit | Transaction::Enclosed
+        );
+        dml && alone && !self.facts.denied
     }
 
     /// Decides how the batch `sql` is sent.

@@ -29,7 +29,7 @@ use super::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
 use super::policy::ContextPolicy;
 use super::session::{Classified, Known, Session, ambient};
 use super::statement;
-use super::tagged::{Binds, ByText, Counted, Inlined, Tagged, bound};
+use super::tagged::{Binds, Counted, InlinedBy, Tagged, bound};
 use super::transaction::Transaction;
 use crate::history::{Past, Travel};
 
@@ -156,7 +156,7 @@ impl BemiConnection {
         let request = Request {
             wanted,
             enclosing,
-            bound: binds.as_ref().map_or(0, bound),
+            bound: Some(binds.as_ref().map_or(0, bound)),
             inline: inline
                 .zip(binds.as_ref())
                 .is_some_and(|(inline, binds)| inline.fits(binds)),
@@ -352,12 +352,10 @@ impl Connection for BemiConnection {
             Plan::Inline(message) => match inline_of(&statement).zip(binds) {
                 Some((Inline { sql, .. }, binds)) => {
                     let inner = &mut self.inner;
-                    let result = if classified.by_type {
-                        let query = Inlined::<T>::new(sql, true, binds, message);
-                        inner.execute_returning_count(&query)
-                    } else {
-                        let query = Inlined::<ByText<T>>::new(sql, prepare, binds, message);
-                        inner.execute_returning_count(&query)
+                    let by_type = classified.by_type;
+                    let result = match InlinedBy::<T>::new(sql, by_type, prepare, binds, message) {
+                        InlinedBy::Type(query) => inner.execute_returning_count(&query),
+                        InlinedBy::Text(query) => inner.execute_returning_count(&query),
                     };
                     result.or_else(|error| {
                         self.again(error, &statement, |inner| {

@@ -137,12 +137,35 @@ pub(super) struct Inlined<T> {
 }
 
 impl<T> Inlined<T> {
-    pub(super) fn new(sql: &str, prepare: bool, mut binds: Binds, message: String) -> Self {
+    fn new(sql: &str, prepare: bool, mut binds: Binds, message: String) -> Self {
         binds.metadata.push(PgTypeMetadata::new(TEXT, TEXT_ARRAY));
         binds.binds.push(Some(message.into_bytes()));
         Self {
             query: CollectedQuery::new(sql.to_owned(), prepare, binds),
             of: PhantomData,
+        }
+    }
+}
+
+/// An [`Inlined`] whose prepared statement is found by its type, or by its text.
+pub(super) enum InlinedBy<T> {
+    Type(Inlined<T>),
+    Text(Inlined<ByText<T>>),
+}
+
+impl<T> InlinedBy<T> {
+    /// If the type does not tell the text, it is for the caller to say whether it is to be prepared.
+    pub(super) fn new(
+        sql: &str,
+        by_type: bool,
+        prepare: bool,
+        binds: Binds,
+        message: String,
+    ) -> Self {
+        if by_type {
+            Self::Type(Inlined::new(sql, true, binds, message))
+        } else {
+            Self::Text(Inlined::new(sql, prepare, binds, message))
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The capture: from the replication connection into the sink.
 //!
 //! `transport` reads, `stitch` turns messages into changes, `session` decides what is stored and
-//! acknowledged when, the sink stores; `stream` only carries things from one to the next, and `task` makes a new
-//! one when it ends.
+//! acknowledged when, the sink stores; `task` only carries things from one to the next.
 
 #[cfg(feature = "cli")]
 pub(crate) mod baseline;
@@ -15,6 +14,7 @@ mod measure;
 pub(crate) mod replay;
 mod session;
 mod standby;
+mod storing;
 mod stream;
 mod task;
 pub(crate) mod transport;

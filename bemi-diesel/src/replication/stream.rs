@@ -1,4 +1,4 @@
-//! One replication connection: what comes from it, and where it goes.
+//! What one replication connection needs, and what is done with it.
 
 mod tables;
 
@@ -12,7 +12,8 @@ use self::tables::Composed;
 use super::catalog;
 use super::handle::Status;
 use super::measure;
-use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
+use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Session, Silence};
+use super::storing::{Due, Storing};
 use super::task::Chain;
 use super::transport::{Event, Transport, decode_error};
 use crate::Lsn;
@@ -22,7 +23,7 @@ use crate::postgres::Connection;
 use crate::settings::Settings;
 use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep, tell_partitions};
 use crate::sink::postgres::PostgresSink;
-use crate::stitch::{RejectedContext, Stitcher, Transaction};
+use crate::stitch::{RejectedContext, Stitcher};
 
 /// How long a stop waits for the server to release the slot, and how often it looks.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -35,15 +36,17 @@ const PUBLICATION_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Stream {
     slot: String,
     source: Connection,
-    pub(super) sink: PostgresSink,
+    pub(super) storing: Storing,
+    /// The identifier of the publication that the stored changes were read through.
+    publication: u32,
     pub(super) transport: Transport,
     stitcher: Stitcher,
     pub(super) session: Session,
     pub(super) silence: Silence,
-    pub(super) check_publication_at: Instant,
+    check_publication_at: Instant,
     composed: Composed,
     /// When to look for new tables.
-    pub(super) sweep_at: Instant,
+    sweep_at: Instant,
     /// The partitioned tables and their partitions, once they have been told of.
     partitions: Option<Vec<(u32, String)>>,
     /// New tables that cannot be tracked, and have been told of.
@@ -92,7 +95,8 @@ impl Stream {
         Ok(Self {
             slot: settings.slot.clone(),
             source,
-            sink,
+            publication: sink.publication(),
+            storing: Storing::new(sink),
             transport,
             stitcher: Stitcher::new(
                 server.system_identifier,
@@ -122,53 +126,54 @@ impl Stream {
         let _in_time = tokio::time::timeout(RELEASE_PATIENCE, released).await;
     }
 
-    /// Stores what the session says is due, or a part of a transaction that is being read.
+    /// Whether more can be read: not while what has been read already has to be stored first.
+    pub(super) fn has_room(&self) -> bool {
+        self.storing.is_idle()
+            || !self.session.is_full() && !self.stitcher.has_part(BATCH_CHANGES, BATCH_BYTES)
+    }
+
+    /// Begins to store what is due, or a part of a transaction that is being read, unless something is being stored.
+    /// `more` tells whether something further has arrived already.
     pub(super) async fn store_due(
         &mut self,
         more: bool,
         publication: &str,
         status: &watch::Sender<Status>,
-    ) -> Result<Option<Stored>, Error> {
-        let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES);
-        let part = part.filter(|part| !self.session.is_stored(part.commit_lsn));
-        let batch = match &part {
-            Some(_) => self.session.part(),
-            None => self.session.due(Instant::now(), more),
-        };
-        if part.is_some() || batch.is_some() {
-            Box::pin(self.check_publication(publication)).await?;
+    ) -> Result<(), Error> {
+        if !self.storing.is_idle() {
+            return Ok(());
         }
-        let stored = match batch {
+        if let Some(due) = self.due(more, status) {
             // Boxed, as this is made for each event and comes here seldom.
-            Some(batch) => Some(Box::pin(self.store(batch)).await?),
-            None => None,
-        };
-        if let Some(part) = part {
-            report_rejected(&self.slot, &part.rejected, status);
-            let storing = self.sink.store_part(&part.changes, &part.unreadable);
-            Box::pin(storing).await?;
+            Box::pin(self.check_publication(publication)).await?;
+            self.storing.begin(due);
         }
-        Ok(stored)
+        Ok(())
     }
 
-    /// Stores the batch, and then acknowledges it.
-    async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
-        failpoint!("read");
-        let since = Instant::now();
-        self.sink
-            .store(&batch.transactions, batch.flush_lsn)
-            .await?;
-        self.session.flushed(batch.flush_lsn, Instant::now());
-        let put_aside = self.sink.take_put_aside();
+    fn due(&mut self, more: bool, status: &watch::Sender<Status>) -> Option<Due> {
+        if !self.stitcher.has_part(BATCH_CHANGES, BATCH_BYTES) {
+            return self.session.due(Instant::now(), more).map(Due::Batch);
+        }
+        // What was read before must be stored first.
+        if let Some(batch) = self.session.pending() {
+            return Some(Due::Batch(batch));
+        }
+        let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES)?;
+        if self.session.is_stored(part.commit_lsn) {
+            return None;
+        }
+        self.session.part();
+        report_rejected(&self.slot, &part.rejected, status);
+        Some(Due::Part(part))
+    }
+
+    /// Acknowledges what has been stored.
+    pub(super) fn acknowledge(&mut self, flush_lsn: Lsn) {
         failpoint!("stored");
-        self.transport.acknowledge(batch.flush_lsn);
+        self.session.flushed(flush_lsn, Instant::now());
+        self.transport.acknowledge(flush_lsn);
         failpoint!("acknowledged");
-        Ok(Stored {
-            transactions: batch.transactions,
-            put_aside,
-            flush_lsn: batch.flush_lsn,
-            took: since.elapsed(),
-        })
     }
 
     /// Asks the server, if it was not asked a moment ago, whether what it sends was published.
@@ -177,13 +182,26 @@ impl Stream {
             return Ok(());
         }
         self.check_publication_at = Instant::now() + PUBLICATION_INTERVAL;
-        Publication::check(&self.source, publication, self.sink.publication()).await
+        Publication::check(&self.source, publication, self.publication).await
     }
 
-    /// Asks the server whether all is well that cannot be told from the stream.
-    pub(super) async fn look_around(&mut self, settings: &Settings) -> Result<(), Error> {
-        self.check_publication(&settings.publication).await?;
-        self.check_silence().await
+    /// When to look for what cannot be told from the stream, if nothing comes.
+    pub(super) fn next_look(&self) -> Instant {
+        self.check_publication_at.min(self.sweep_at)
+    }
+
+    /// Asks the server whether all is well that cannot be told from the stream; `reads` tells whether what it sends
+    /// is read.
+    pub(super) async fn look_around(
+        &mut self,
+        publication: &str,
+        reads: bool,
+    ) -> Result<(), Error> {
+        self.check_publication(publication).await?;
+        if reads {
+            self.check_silence().await?;
+        }
+        Ok(())
     }
 
     /// Asks the server whether something should have come, if the silence is long.
@@ -293,46 +311,6 @@ impl Stream {
             Event::Keepalive { .. } => {}
         }
         Ok(())
-    }
-}
-
-/// A batch that is durable.
-pub(super) struct Stored {
-    transactions: Vec<Transaction>,
-    /// How many of their changes were put aside.
-    put_aside: u64,
-    flush_lsn: Lsn,
-    took: Duration,
-}
-
-impl Stored {
-    pub(super) fn count(self, slot: &str, status: &watch::Sender<Status>) {
-        let changes: u64 = self.transactions.iter().map(Transaction::count).sum();
-        let with_changes = self
-            .transactions
-            .iter()
-            .filter(|transaction| transaction.count() > 0);
-        let transactions = with_changes.count() as u64;
-        let last = self.transactions.last();
-        let committed_at = last.map(|transaction| transaction.committed_at);
-        let delay = committed_at.map(measure::since);
-        measure::stored(
-            slot,
-            transactions,
-            changes,
-            self.took,
-            delay.unwrap_or_default(),
-        );
-        measure::put_aside(slot, self.put_aside);
-        status.send_modify(|status| {
-            status.flush_lsn = self.flush_lsn;
-            status.changes += changes;
-            status.put_aside += self.put_aside;
-            status.transactions += transactions;
-            status.batches += u64::from(changes > 0);
-            status.last_committed_at = committed_at.or(status.last_committed_at);
-            status.delay = delay.or(status.delay);
-        });
     }
 }
 

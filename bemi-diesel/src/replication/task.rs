@@ -9,6 +9,7 @@ use super::handle::{State, Status};
 use super::measure;
 use super::session::Session;
 use super::standby;
+use super::storing::Stored;
 use super::stream::Stream;
 use super::watch::Watch;
 use crate::Lsn;
@@ -95,60 +96,96 @@ impl Task {
             () = stop_requested(&mut stopping) => return Ok(()),
             stream = Stream::open(&self.settings) => stream?,
         };
-        tracing::info!(slot = self.settings.slot, lsn = %stream.session.captured(), "capture reads the log");
+        let from = stream.session.captured();
+        tracing::info!(slot = self.settings.slot, lsn = %from, "capture reads the log");
         self.status.send_modify(|status| {
             status.state = State::Streaming;
-            status.flush_lsn = stream.sink.flush_lsn();
+            status.flush_lsn = from;
         });
         self.ready();
-        loop {
-            // What has arrived already is taken first, so that a backlog is stored in large batches.
-            let mut event = stream.transport.try_recv();
-            stream.session.want(*self.wanted.borrow_and_update());
-            let storing =
-                stream.store_due(event.is_some(), &self.settings.publication, &self.status);
-            let storing = self.watch.meanwhile(storing);
-            let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
-                // What it was storing is stored or is not: the next start will see.
-                return Ok(());
-            };
-            if let Some(stored) = stored {
-                self.moved = true;
-                stored.count(&self.settings.slot, &self.status);
+        // What is being stored when it is too late is stored or is not: the next start will see.
+        let Some(outcome) = unless_overdue(&mut stopping, Box::pin(self.carry(&mut stream))).await
+        else {
+            return Ok(());
+        };
+        if outcome.is_ok() {
+            stream.stop().await;
+            return outcome;
+        }
+        // The source fails, perhaps, and what has been read from it can be stored all the same.
+        let finishing = Box::pin(stream.storing.finish());
+        match unless_overdue(&mut stopping, finishing).await {
+            Some(Ok(stored)) => self.stored(&mut stream, stored),
+            Some(Err(error)) => {
+                let help = error.hint();
+                tracing::warn!(error = %Chain(&error), help = help.as_deref(), "what was read is not stored");
             }
+            None => {}
+        }
+        outcome
+    }
+
+    /// Carries events from the source to the destination, until told to stop: then what has been read is stored.
+    async fn carry(&mut self, stream: &mut Stream) -> Result<(), Error> {
+        let mut stopping = self.stopping.clone();
+        loop {
+            if let Some(stored) = stream.storing.try_next() {
+                self.stored(stream, stored?);
+            }
+            let stop = *stopping.borrow();
+            let reads = !stop && stream.has_room();
+            // What has arrived already is taken first, so that a backlog is stored in large batches.
+            let mut event = reads.then(|| stream.transport.try_recv()).flatten();
+            stream.session.want(*self.wanted.borrow_and_update());
+            let publication = &self.settings.publication;
+            stream
+                .store_due(event.is_some(), publication, &self.status)
+                .await?;
             self.report(&stream.session);
-            if *stopping.borrow() {
-                stream.stop().await;
+            let idle = stream.storing.is_idle();
+            if stop && idle {
                 return Ok(());
             }
             if event.is_none() {
-                let idle = stream.session.idle_deadline();
+                let due_at = stream.session.idle_deadline().filter(|_| idle);
+                let (check_at, look_at) = (stream.silence.check_at(), stream.next_look());
                 event = tokio::select! {
                     biased;
-                    () = stop_requested(&mut stopping) => None,
-                    // The server of the destination is going down. Should it be the source's as well, it
-                    // waits for us to leave.
-                    () = stream.sink.closed() => return Err(stream.sink.disconnected()),
-                    event = stream.transport.recv() => Some(event),
-                    () = sleep_until(idle), if idle.is_some() => None,
+                    () = stop_requested(&mut stopping), if !stop => None,
+                    // Also when the server of the destination is going down. Should it be the source's as
+                    // well, it waits for us to leave.
+                    stored = stream.storing.next() => {
+                        self.stored(stream, stored?);
+                        None
+                    }
+                    event = stream.transport.recv(), if reads => Some(event),
+                    () = sleep_until(due_at), if due_at.is_some() => None,
                     Ok(()) = self.wanted.changed() => None,
-                    () = sleep_until(Some(stream.silence.check_at())) => None,
-                    () = sleep_until(Some(stream.check_publication_at.min(stream.sweep_at))) => None,
+                    () = sleep_until(Some(check_at)), if reads => None,
+                    () = sleep_until(Some(look_at)), if !stop => None,
                 };
             }
-            let next = async {
-                match event {
-                    Some(event) => stream.handle(event?, &self.status).await,
-                    None => stream.look_around(&self.settings).await,
-                }?;
-                stream.sweep(&self.settings.publication).await
-            };
-            let Some(slot) = unless_overdue(&mut stopping, next).await? else {
-                return Ok(());
-            };
-            if let Some(slot) = slot {
+            match event {
+                Some(event) => stream.handle(event?, &self.status).await?,
+                None if stop => continue,
+                None => {
+                    let publication = &self.settings.publication;
+                    stream.look_around(publication, reads).await?;
+                }
+            }
+            if let Some(slot) = stream.sweep(&self.settings.publication).await? {
                 self.watch.told(&slot);
             }
+        }
+    }
+
+    /// Something is durable.
+    fn stored(&mut self, stream: &mut Stream, stored: Option<Stored>) {
+        // A part tells nothing yet.
+        if let Some(stored) = stored {
+            stream.acknowledge(stored.flush_lsn);
+            stored.count(&self.settings.slot, &self.status);
+            self.moved = true;
         }
     }
 
@@ -193,16 +230,16 @@ async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
 /// The outcome of `work`; `None` when it goes on for too long after a stop was requested.
 async fn unless_overdue<T>(
     stopping: &mut watch::Receiver<bool>,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<Option<T>, Error> {
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let overdue = async {
         stop_requested(stopping).await;
         tokio::time::sleep(STOP_PATIENCE).await;
     };
     tokio::select! {
         biased;
-        outcome = work => outcome.map(Some),
-        () = overdue => Ok(None),
+        outcome = work => Some(outcome),
+        () = overdue => None,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::postgres::{Connection, Endpoint};
 #[cfg(feature = "cli")]
 use crate::setup::Server;
-use crate::stitch::{Transaction, Unreadable};
+use crate::stitch::{Part, Transaction};
 use crate::{Change, Lsn};
 
 pub(super) use copy::Jsonb;
@@ -151,12 +151,10 @@ impl PostgresSink {
             .iter()
             .flat_map(|transaction| &transaction.changes);
         let mut changes: Vec<&Change> = changes.collect();
-        let unreadable = || {
-            transactions
-                .iter()
-                .flat_map(|transaction| &transaction.unreadable)
-        };
-        if self.partial.is_none() && unreadable().next().is_some() {
+        let unreadable = transactions
+            .iter()
+            .flat_map(|transaction| &transaction.unreadable);
+        if self.partial.is_none() && unreadable.clone().next().is_some() {
             self.begin().await?;
         }
         while self.partial.is_none() {
@@ -173,7 +171,7 @@ impl PostgresSink {
             }
         }
         if let Some(stored) = self.partial.take() {
-            let stored = stored + self.copy_part(changes, unreadable()).await?;
+            let stored = stored + self.copy_part(changes, unreadable).await?;
             for transaction in transactions {
                 self.cover(transaction).await?;
             }
@@ -190,17 +188,13 @@ impl PostgresSink {
 
     /// Stores the first changes of a transaction, or the next ones. They become durable with the rest of
     /// it, when that is [stored](Self::store).
-    pub(crate) async fn store_part(
-        &mut self,
-        changes: &[Change],
-        unreadable: &[Unreadable],
-    ) -> Result<(), Error> {
+    pub(crate) async fn store_part(&mut self, part: &Part) -> Result<(), Error> {
         if self.partial.is_none() {
             self.begin().await?;
             failpoint!("part-claimed");
         }
-        let changes = changes.iter().collect();
-        let stored = self.copy_part(changes, unreadable.iter()).await?;
+        let changes = part.changes.iter().collect();
+        let stored = self.copy_part(changes, &part.unreadable).await?;
         failpoint!("part-stored");
         self.partial = Some(self.partial.unwrap_or(0) + stored);
         Ok(())
@@ -217,7 +211,7 @@ impl PostgresSink {
     ) -> Result<(), Error> {
         self.run(BEGIN).await?;
         let changes = changes.iter().collect();
-        self.copy_part(changes, std::iter::empty()).await?;
+        self.copy_part(changes, []).await?;
         baseline.save(&self.connection, server).await?;
         self.run("COMMIT").await
     }

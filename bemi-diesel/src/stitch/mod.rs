@@ -38,7 +38,7 @@ use unreadable::Known;
 use coverage::RejectReason;
 pub(crate) use coverage::RejectedContext;
 pub(crate) use error::StitchError;
-pub(crate) use part::LateContext;
+pub(crate) use part::{LateContext, Part};
 pub(crate) use partitions::Partitions;
 pub(crate) use rules::{ColumnPattern, Rules};
 pub(crate) use tracked::Tracked;

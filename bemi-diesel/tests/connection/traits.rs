@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
 use diesel::sql_query;
 
-use crate::{Database, insert, todo, todos, with};
+use crate::{Database, insert, moods, todo, todos, with};
 
 #[derive(AsChangeset, Clone, Copy, Debug, Identifiable, PartialEq, Queryable)]
 #[diesel(table_name = todos)]
@@ -174,30 +174,10 @@ fn instrumentation_and_the_statement_cache() {
     );
 }
 
-#[derive(diesel::sql_types::SqlType, diesel::query_builder::QueryId)]
-#[diesel(postgres_type(name = "mood"))]
-pub struct MoodType;
-#[derive(Debug, diesel::expression::AsExpression)]
-#[diesel(sql_type = MoodType)]
-struct Fine;
-impl diesel::serialize::ToSql<MoodType, diesel::pg::Pg> for Fine {
-    fn to_sql<'b>(
-        &'b self,
-        out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
-    ) -> diesel::serialize::Result {
-        std::io::Write::write_all(out, b"fine")?;
-        Ok(diesel::serialize::IsNull::No)
-    }
-}
-diesel::table! {
-    use diesel::sql_types::*;
-    use super::MoodType;
-    moods { id -> MoodType }
-}
 #[test]
 fn migrations_metadata_and_notifications() {
     let database = Database::new();
-    database.sql("CREATE TYPE mood AS ENUM ('fine'); CREATE TABLE moods (id mood PRIMARY KEY)");
+    database.sql(moods::TABLES);
     let c = &mut database.wrapped();
     MigrationConnection::setup(c).expect("a table");
     sql_query("LISTEN channel").execute(c).expect("listening");
@@ -209,8 +189,8 @@ fn migrations_metadata_and_notifications() {
     assert_eq!(news, ["news"]);
     assert_eq!(c.inner_mut().ping(), Ok(()));
     with(1, || {
-        diesel::insert_into(moods::table)
-            .values(moods::id.eq(Fine))
+        diesel::insert_into(moods::moods::table)
+            .values(moods::fine())
             .execute(c)
             .expect("a row");
     });

@@ -1,9 +1,11 @@
 //! Carrying out plans over the wrapped `AsyncPgConnection`.
 //!
-//! A query is turned into its text and parameters at once, as it need not be `Send`; what happens
-//! around it happens in the future. Nothing is ever sent before the answer to what comes before it:
-//! the driver prepares an unknown statement in a round trip of its own, which a `COMMIT` on its heels
-//! would overtake.
+//! A query is turned into its text and parameters at once, as it need not be `Send`, with the message that
+//! it carries itself; what happens around it happens in the future. That also looks whether the context is
+//! still the same, and starts again with the text and parameters if it is not.
+//!
+//! Nothing is ever sent before the answer to what comes before it: the driver prepares an unknown statement in
+//! a round trip of its own, which a `COMMIT` on its heels would overtake.
 
 use std::future::ready;
 use std::pin::Pin;
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use diesel::pg::Pg;
-use diesel::query_builder::{Query, QueryFragment, QueryId};
+use diesel::query_builder::{CollectedQuery, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel_async::{AsyncConnectionCore, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
@@ -26,8 +28,8 @@ use crate::connection::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted
 use crate::connection::row::{Hidden, VisibleRow};
 use crate::connection::session::{Known, Session, ambient};
 use crate::connection::statement;
-use crate::connection::tagged::{Binds, ByText, Counted, Inlined, Tagged, bound, copied};
-use crate::connection::transaction::Transaction;
+use crate::connection::tagged::{Binds, Counted, InlinedBy, Tagged, bound, copied};
+use crate::connection::transaction::{Members, Transaction};
 use crate::history::Past;
 
 type InnerStream = <AsyncPgConnection as AsyncConnectionCore>::Stream<'static, 'static>;
@@ -41,29 +43,35 @@ enum Around {
 
 /// A statement on its way.
 struct Step {
-    around: Around,
     /// What the session is told the outcome with.
     statement: Known,
+    enclosing: Enclosing,
+    /// The context when it was called, in which it stays if it is polled outside of every scope.
+    called_in: Members,
+    /// Whether it carries that itself.
+    carries: bool,
     /// Whether the transaction around an earlier statement must be ended first.
     abandoned: bool,
     /// The statement as one to be prepared under a name, although diesel would not.
     prepared: Option<Collected>,
     /// The statement without its message.
     again: Option<Collected>,
+    /// Whether that is to be prepared under a name.
+    prepares: bool,
+}
+
+/// How a step goes on when it is polled for the first time.
+enum Begun {
+    Send(Around),
+    /// In another context than it was made for.
+    Anew(CollectedQuery<Binds>),
 }
 
 /// The message, where the statement carries it itself.
-enum Carried {
+enum Carried<T> {
     Nothing,
     Tag(Tag),
-    /// Among the values of this text.
-    Inline {
-        sql: Arc<str>,
-        by_type: bool,
-        prepare: bool,
-        binds: Binds,
-        message: String,
-    },
+    Inline(InlinedBy<T>),
 }
 
 impl AsyncBemiConnection {
@@ -83,10 +91,7 @@ impl AsyncBemiConnection {
                 Err(error) => ready(Err(error)).boxed(),
             };
         }
-        let (mut step, carried) = match self.step(&query, Wanted::Count, enclosing) {
-            Ok(planned) => planned,
-            Err(error) => return ready(Err(error)).boxed(),
-        };
+        let (mut step, carried) = self.step(&query, Wanted::Count, enclosing);
         let mut inner = &self.inner;
         let prepared = step.as_mut().and_then(|step| step.prepared.take());
         let tagged = matches!(carried, Carried::Tag(_));
@@ -97,31 +102,19 @@ impl AsyncBemiConnection {
             }
             (Carried::Tag(tag), None) => execute_tagged(inner, query, tag),
             (Carried::Tag(tag), Some(prepared)) => execute_tagged(inner, prepared.query(true), tag),
-            (
-                Carried::Inline {
-                    sql,
-                    by_type,
-                    prepare,
-                    binds,
-                    message,
-                },
-                _,
-            ) => {
-                if by_type {
-                    let query = Inlined::<T>::new(&sql, true, binds, message);
-                    inner.execute_returning_count(query)
-                } else {
-                    let query = Inlined::<ByText<T>>::new(&sql, prepare, binds, message);
-                    inner.execute_returning_count(query)
-                }
-            }
+            (Carried::Inline(InlinedBy::Type(query)), _) => inner.execute_returning_count(query),
+            (Carried::Inline(InlinedBy::Text(query)), _) => inner.execute_returning_count(query),
         };
         let Some(mut step) = step else {
             return sent;
         };
         async move {
-            let again = step.again.take();
-            let mut result = self.run(&step, sent).await;
+            let around = match self.begin(&mut step).await? {
+                Begun::Send(around) => around,
+                Begun::Anew(query) => return self.run_execute(query, enclosing).await,
+            };
+            let again = step.again.take().filter(|_| step.carries);
+            let mut result = self.run(&around, sent).await;
             if let (Err(error), Some(again)) = (&result, again)
                 && let Some(suspicion) = { self.session().suspicion(error, &step.statement) }
             {
@@ -160,10 +153,7 @@ impl AsyncBemiConnection {
             }
             .boxed();
         }
-        let (step, carried) = match self.step(&query, Wanted::Rows, enclosing) {
-            Ok(planned) => planned,
-            Err(error) => return ready(Err(error)).boxed(),
-        };
+        let (step, carried) = self.step(&query, Wanted::Rows, enclosing);
         let mut inner = &self.inner;
         let (sent, hidden) = match carried {
             Carried::Nothing => (
@@ -174,29 +164,25 @@ impl AsyncBemiConnection {
                 let sent = AsyncConnectionCore::load(&mut inner, Tagged::new(query, tag));
                 (sent, Hidden::LastColumn)
             }
-            Carried::Inline {
-                sql,
-                by_type,
-                prepare,
-                binds,
-                message,
-            } => {
-                let sent = if by_type {
-                    let query = Inlined::<T>::new(&sql, true, binds, message);
-                    AsyncConnectionCore::load(&mut inner, query)
-                } else {
-                    let query = Inlined::<ByText<T>>::new(&sql, prepare, binds, message);
-                    AsyncConnectionCore::load(&mut inner, query)
-                };
-                (sent, Hidden::Nothing)
-            }
+            Carried::Inline(InlinedBy::Type(query)) => (
+                AsyncConnectionCore::load(&mut inner, query),
+                Hidden::Nothing,
+            ),
+            Carried::Inline(InlinedBy::Text(query)) => (
+                AsyncConnectionCore::load(&mut inner, query),
+                Hidden::Nothing,
+            ),
         };
         async move {
             let Some(mut step) = step else {
                 return Ok(self.arriving(None, sent.await?, hidden));
             };
-            let again = step.again.take();
-            let mut result = self.run(&step, sent).await;
+            let around = match self.begin(&mut step).await? {
+                Begun::Send(around) => around,
+                Begun::Anew(query) => return self.run_load(query, enclosing).await,
+            };
+            let again = step.again.take().filter(|_| step.carries);
+            let mut result = self.run(&around, sent).await;
             let mut hidden = hidden;
             let mut first = None;
             if let Some(again) = again {
@@ -257,77 +243,89 @@ impl AsyncBemiConnection {
         }
     }
 
-    /// Classifies `query` and decides how it is sent. No step: there is nothing to do but send it.
-    fn step<T>(
-        &self,
-        query: &T,
-        wanted: Wanted,
-        enclosing: Enclosing,
-    ) -> QueryResult<(Option<Step>, Carried)>
+    /// Classifies `query` and makes what is sent for it. No step: there is nothing to do but send it.
+    fn step<T>(&self, query: &T, wanted: Wanted, enclosing: Enclosing) -> (Option<Step>, Carried<T>)
     where
         T: QueryFragment<Pg> + QueryId,
     {
         let mut session = self.session();
-        let abandoned = session.transaction == Transaction::Enclosed;
         let classified = session.statement(query);
         let statement = classified.statement;
         if statement.is_none() && session.transaction == Transaction::Autocommit {
-            return Ok((None, Carried::Nothing));
+            return (None, Carried::Nothing);
         }
-        if abandoned {
-            // What is planned runs after the rollback.
-            session.transaction = Transaction::Autocommit;
-        }
-        let members = statement.as_ref().and_then(|_| ambient());
-        let collected = || {
-            let statement = statement.as_ref().filter(|_| members.is_some())?;
-            Collected::new(&statement.sql, query)
-        };
+        let called_in = statement.as_ref().and_then(|_| ambient());
+        let collected = || Collected::new(&statement.as_ref()?.sql, query);
         let again = session.may_tag(&statement).then(collected).flatten();
         let (by_type, prepare) = (classified.by_type, classified.prepare.is_some());
         let inline = session.inline(&statement).zip(again.as_ref());
         let request = Request {
             wanted,
-            enclosing,
-            bound: again.as_ref().map_or(0, |again| bound(&again.binds)),
+            enclosing: Enclosing::Impossible,
+            bound: Some(again.as_ref().map_or(0, |again| bound(&again.binds))),
             inline: inline.is_some_and(|(inline, again)| inline.fits(&again.binds)),
         };
-        let prepared = (prepare && !request.inline).then(collected).flatten();
-        let plan = session.plan(&statement, members, request);
-        if abandoned {
-            session.transaction = Transaction::Enclosed;
-        }
-        let (around, carried) = match plan? {
-            Plan::Forward => (Around::Nothing, Carried::Nothing),
-            Plan::Tag(tag) => (Around::Nothing, Carried::Tag(tag)),
-            Plan::Inline(message) => {
-                let inlined = inline.map(|(inline, again)| Carried::Inline {
-                    sql: Arc::clone(&inline.sql),
-                    by_type,
-                    prepare,
-                    binds: copied(&again.binds),
-                    message,
-                });
-                (Around::Nothing, inlined.unwrap_or(Carried::Nothing))
+        let prepared = (prepare && !request.inline && called_in.is_some())
+            .then(collected)
+            .flatten();
+        let carried = match (session.carried(&statement, &called_in, request), inline) {
+            (Plan::Tag(tag), _) => Carried::Tag(tag),
+            (Plan::Inline(message), Some((inline, again))) => {
+                let binds = copied(&again.binds);
+                let query = InlinedBy::new(&inline.sql, by_type, prepare, binds, message);
+                Carried::Inline(query)
             }
-            Plan::Precede(message) => (Around::Precede(message), Carried::Nothing),
-            Plan::Enclose(begin) => (Around::Enclose(begin), Carried::Nothing),
+            _ => Carried::Nothing,
         };
         let step = Step {
-            around,
-            abandoned,
+            enclosing,
+            called_in,
+            carries: !matches!(carried, Carried::Nothing),
+            abandoned: session.transaction == Transaction::Enclosed,
             prepared,
-            again: again.filter(|_| !matches!(carried, Carried::Nothing)),
+            again,
+            prepares: by_type || prepare,
             statement,
         };
-        Ok((Some(step), carried))
+        (Some(step), carried)
     }
 
-    async fn run<R>(&self, step: &Step, sent: BoxFuture<'_, QueryResult<R>>) -> QueryResult<R> {
+    /// Decides what belongs to the moment at which a statement is polled for the first time: its context, if
+    /// there is one then, and what goes around it.
+    async fn begin(&self, step: &mut Step) -> QueryResult<Begun> {
         if step.abandoned {
             self.recover().await;
         }
-        match &step.around {
+        let members = step.statement.as_ref().and_then(|_| ambient());
+        if members.is_some()
+            && (members != step.called_in || step.abandoned)
+            && let Some(again) = step.again.take()
+        {
+            return Ok(Begun::Anew(again.query(step.prepares)));
+        }
+        let mut session = self.session();
+        if step.carries {
+            session.approve(&step.statement, &step.called_in)?;
+            return Ok(Begun::Send(Around::Nothing));
+        }
+        let request = Request {
+            wanted: Wanted::Count,
+            enclosing: step.enclosing,
+            bound: None,
+            inline: false,
+        };
+        let members = members.or_else(|| step.called_in.take());
+        Ok(Begun::Send(
+            match session.plan(&step.statement, members, request)? {
+                Plan::Precede(message) => Around::Precede(message),
+                Plan::Enclose(begin) => Around::Enclose(begin),
+                Plan::Forward | Plan::Tag(_) | Plan::Inline(_) => Around::Nothing,
+            },
+        ))
+    }
+
+    async fn run<R>(&self, around: &Around, sent: BoxFuture<'_, QueryResult<R>>) -> QueryResult<R> {
+        match around {
             Around::Nothing => sent.await,
             Around::Precede(message) => match self.precede(message).await {
                 Ok(()) => sent.await,

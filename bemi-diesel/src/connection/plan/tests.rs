@@ -17,7 +17,7 @@ fn request(wanted: Wanted, enclosing: Enclosing) -> Request {
         wanted,
         enclosing,
         inline: false,
-        bound: 0,
+        bound: Some(0),
     }
 }
 
@@ -118,7 +118,7 @@ fn the_tag_has_its_own_parameter_where_more_are_bound_than_used() {
     let statement =
         Statement::new("DELETE FROM t WHERE a = $1", DEFAULT_SQL_BYTES).expect("more than a read");
     let request = Request {
-        bound: 3,
+        bound: Some(3),
         ..request(Wanted::Count, Enclosing::Possible)
     };
     let plan = plan(

@@ -45,7 +45,7 @@ where
             wanted: Wanted::Count,
             enclosing: Enclosing::Possible,
             inline: false,
-            bound: 0,
+            bound: None,
         };
         let result = match connection.session.plan(&statement, ambient(), request)? {
             Plan::Enclose(begin) => connection.enclosed(&begin, |inner| self.execute(inner)),

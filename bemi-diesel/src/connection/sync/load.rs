@@ -11,7 +11,7 @@ use crate::connection::inline::{Inline, inline_of};
 use crate::connection::plan::{Enclosing, Plan, Wanted};
 use crate::connection::row::{Hidden, VisibleRow};
 use crate::connection::session::Session;
-use crate::connection::tagged::{ByText, Inlined, Tagged};
+use crate::connection::tagged::{InlinedBy, Tagged};
 use crate::history::Past;
 
 type InnerCursor<'conn, 'query, Mode> =
@@ -80,10 +80,10 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
             Plan::Inline(message) => match inline_of(&statement).zip(binds) {
                 Some((Inline { sql, .. }, binds)) => {
                     let inner = &mut self.inner;
-                    let result = if classified.by_type {
-                        whole(inner, Inlined::<T>::new(sql, true, binds, message))
-                    } else {
-                        whole(inner, Inlined::<ByText<T>>::new(sql, false, binds, message))
+                    let by_type = classified.by_type;
+                    let result = match InlinedBy::<T>::new(sql, by_type, false, binds, message) {
+                        InlinedBy::Type(query) => whole(inner, query),
+                        InlinedBy::Text(query) => whole(inner, query),
                     };
                     result.or_else(|error| {
                         self.again(error, &statement, |inner| whole(inner, source))
@@ -191,13 +191,15 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
                     })
             }
             Plan::Inline(message) => {
-                let result = match inline_of(&statement).zip(binds) {
-                    Some((Inline { sql, .. }, binds)) if classified.by_type => {
-                        let query = Inlined::<T>::new(sql, true, binds, message);
+                let inlined = inline_of(&statement).zip(binds);
+                let query = inlined.map(|(Inline { sql, .. }, binds)| {
+                    InlinedBy::<T>::new(sql, classified.by_type, false, binds, message)
+                });
+                let result = match query {
+                    Some(InlinedBy::Type(query)) => {
                         LoadConnection::<PgRowByRowLoadingMode>::load(inner, query)
                     }
-                    Some((Inline { sql, .. }, binds)) => {
-                        let query = Inlined::<ByText<T>>::new(sql, false, binds, message);
+                    Some(InlinedBy::Text(query)) => {
                         LoadConnection::<PgRowByRowLoadingMode>::load(inner, query)
                     }
                     None => LoadConnection::<PgRowByRowLoadingMode>::load(inner, source),

@@ -26,7 +26,7 @@ impl PostgresSink {
     pub(super) async fn copy_part<'a>(
         &mut self,
         changes: Vec<&'a Change>,
-        unreadable: impl Iterator<Item = &'a Unreadable>,
+        unreadable: impl IntoIterator<Item = &'a Unreadable>,
     ) -> Result<u64, Error> {
         let (mut count, mut aside) = (0, Vec::new());
         let mut parts = vec![changes];
@@ -50,7 +50,7 @@ impl PostgresSink {
                 },
             }
         }
-        aside.extend(unreadable.map(Aside::unreadable));
+        aside.extend(unreadable.into_iter().map(Aside::unreadable));
         self.put_aside(&aside).await?;
         Ok(count + aside.len() as u64)
     }
@@ -95,8 +95,7 @@ impl PostgresSink {
     /// Stores `change`, unless it is still refused; whether it is not put aside any more.
     #[cfg(feature = "cli")]
     pub(crate) async fn put_back(&mut self, change: Option<&Change>) -> Result<bool, Error> {
-        self.copy_part(change.into_iter().collect(), std::iter::empty())
-            .await?;
+        self.copy_part(change.into_iter().collect(), []).await?;
         failpoint!("replayed");
         self.run("COMMIT").await?;
         Ok(self.take_put_aside() == 0)
