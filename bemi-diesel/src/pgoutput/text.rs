@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 /// The text in `bytes`; a byte that is not part of UTF-8 becomes the four characters `\xNN`.
 ///
-/// The session asks for UTF-8, and the server converts to it from every encoding but `SQL_ASCII`,
-/// under which it stores and sends whatever bytes a client wrote. They must neither be lost nor stop
+/// The session asks for UTF-8, and the server converts to it from every encoding but `SQL_ASCII`, under which it
+/// stores whatever bytes a client wrote, and sends them as they are if asked for no encoding. They must neither be lost nor stop
 /// the capture.
 pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(bytes) {

@@ -30,6 +30,11 @@ const BUFFERED_EVENTS: usize = 64;
 const OPTIONS: &str = "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 \
                        -c bytea_output=hex -c statement_timeout=0 -c idle_session_timeout=0";
 
+/// The crate asks for UTF-8, which the server converts to from every encoding but `SQL_ASCII`, under which it stores
+/// whatever bytes a client wrote: it would refuse to send those that are no UTF-8, now and for ever.
+const ENCODING: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
+                        WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'";
+
 /// What the server sends.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -72,8 +77,9 @@ impl Transport {
             if name.is_some() {
                 config.tls.sni_hostname = name;
             }
-            let mut client = ReplicationClient::connect(config).await?;
-            client.wait_started().await.map(|()| client)
+            let mut client = ReplicationClient::connect_gated(config).await?;
+            client.simple_query(ENCODING).await?;
+            client.start().await.map(|()| client)
         };
         let starting = async {
             let mut name = None;

@@ -3,6 +3,7 @@
 mod copy;
 mod notes;
 mod parts;
+mod probe;
 
 use tokio_postgres::Statement;
 use tokio_postgres::types::{PgLsn, ToSql};

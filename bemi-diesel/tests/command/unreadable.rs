@@ -1,5 +1,7 @@
 //! Rows that cannot be decoded.
 
+use bemi_tests::Cluster;
+use postgres::{Client, NoTls};
 use serde_json::{Value, json};
 
 use crate::support::{Capture, Outcome, Shop, outcome, wait_until};
@@ -316,4 +318,49 @@ fn a_destination_that_lacks_a_character_of_the_tables_name() {
         trail(&shop),
         [json!([0, table, "CREATE", "1", {}, after, {}])]
     );
+}
+
+/// A shop in a database whose texts are whatever bytes a client wrote.
+fn without_encoding() -> (Cluster, Shop) {
+    let cluster = Cluster::start().unwrap();
+    let mut admin = Client::connect(&cluster.url("postgres"), NoTls).unwrap();
+    for statement in [
+        "ALTER DATABASE template1 RENAME TO unused",
+        "CREATE DATABASE template1 ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0",
+    ] {
+        admin.batch_execute(statement).unwrap();
+    }
+    let shop = Shop::open_in(&cluster);
+    (cluster, shop)
+}
+
+/// Runs a statement that is no UTF-8.
+fn execute(shop: &Shop, statement: &[u8]) {
+    let hex: String = statement.iter().map(|byte| format!("{byte:02x}")).collect();
+    shop.sql(&format!(
+        "SET client_encoding = 'SQL_ASCII'; \
+         DO $do$ BEGIN EXECUTE convert_from('\\x{hex}', 'SQL_ASCII'); END $do$"
+    ));
+}
+
+#[test]
+fn values_and_messages_that_are_no_text() {
+    let (_cluster, shop) = without_encoding();
+    shop.sql("CREATE TABLE todos (id int PRIMARY KEY, title text)");
+    assert_eq!(shop.bemi(&["setup"]).code, 0);
+    let _capture = shop.capture();
+    execute(
+        &shop,
+        b"SELECT pg_logical_emit_message(true, '_\xff', '\xff')",
+    );
+    execute(
+        &shop,
+        b"INSERT INTO todos VALUES (1, 'caf\xe9'), (2, 'caf\xc3\xa9')",
+    );
+    wait_for_progress(&shop, 2);
+    let rows = [
+        json!([0, "todos", "CREATE", "1", {}, {"id": 1, "title": r"caf\xe9"}, {}]),
+        json!([1, "todos", "CREATE", "2", {}, {"id": 2, "title": "café"}, {}]),
+    ];
+    assert_eq!(trail(&shop), rows);
 }

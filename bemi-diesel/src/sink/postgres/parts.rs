@@ -12,17 +12,20 @@ use crate::sink::encoding::is_untranslatable;
 use crate::sink::poison::{self, Aside};
 use crate::stitch::Unreadable;
 
+/// Of so few changes each is tried on its own.
+const PROBED: usize = 100;
+
 /// Which of some changes are stored.
 const STORED: &str = "SELECT id FROM public.changes WHERE id = ANY ($1)";
 
 /// What stands around each part.
 const BEGIN_PART: &str = "SAVEPOINT part";
-const UNDO_PART: &str = "ROLLBACK TO SAVEPOINT part";
+pub(super) const UNDO_PART: &str = "ROLLBACK TO SAVEPOINT part";
 const END_PART: &str = "RELEASE SAVEPOINT part";
 
 impl PostgresSink {
-    /// Copies `changes`, and puts those aside that are refused, which it finds by halves, and those that are
-    /// `unreadable`. How many changes that were.
+    /// Copies `changes`, and puts those aside that are refused, which it finds by halves and then by trying each,
+    /// and those that are `unreadable`. How many changes that were.
     pub(super) async fn copy_part<'a>(
         &mut self,
         changes: Vec<&'a Change>,
@@ -31,28 +34,55 @@ impl PostgresSink {
         let (mut count, mut aside) = (0, Vec::new());
         let mut parts = vec![changes];
         while let Some(mut part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
             self.run(BEGIN_PART).await?;
             let Err(error) = self.copy(&part).await else {
                 self.run(END_PART).await?;
                 count += part.len() as u64;
                 continue;
             };
-            self.run(&format!("{UNDO_PART}; {END_PART}")).await?;
+            self.run(UNDO_PART).await?;
             match self.mend(error, &mut part).await {
                 Ok(()) => parts.push(part),
                 Err(error) => match (poison::refusal(&error), &*part) {
                     (Some(reason), [change]) => aside.push(Aside::refused(change, reason)),
                     (Some(_), [_, _, ..]) => {
-                        let rest = part.split_off(part.len() / 2);
-                        parts.extend([rest, part]);
+                        let (count, known) = (part.len(), aside.len());
+                        if count <= PROBED {
+                            self.find_refused(&mut part, &mut aside).await?;
+                        }
+                        if aside.len() == known {
+                            parts.push(part.split_off(count / 2));
+                        }
+                        parts.push(part);
                     }
                     _ => return Err(error),
                 },
             }
+            self.run(END_PART).await?;
         }
         aside.extend(unreadable.into_iter().map(Aside::unreadable));
         self.put_aside(&aside).await?;
         Ok(count + aside.len() as u64)
+    }
+
+    /// Moves those of `changes` that are refused to `aside`.
+    async fn find_refused<'a>(
+        &self,
+        changes: &mut Vec<&'a Change>,
+        aside: &mut Vec<Aside<'a>>,
+    ) -> Result<(), Error> {
+        let answers = self.probe(changes).await?;
+        let mut answers = answers.iter();
+        changes.retain(|change| {
+            let error = answers.next().and_then(|answer| answer.as_ref().err());
+            let refusal = error.and_then(poison::refusal);
+            aside.extend(refusal.map(|reason| Aside::refused(change, reason)));
+            refusal.is_none()
+        });
+        Ok(())
     }
 
     async fn put_aside(&mut self, aside: &[Aside<'_>]) -> Result<(), Error> {
