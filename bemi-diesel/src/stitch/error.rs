@@ -19,6 +19,11 @@ pub(crate) enum StitchError {
     UnknownRelation(RelationId),
     /// A row of a table whose description cannot be decoded.
     Undescribed(DecodeError),
+    /// A row that takes more as JSON than a server takes at once.
+    TooLarge {
+        /// What it takes.
+        bytes: usize,
+    },
     /// A row that has not the columns its table was described with.
     ColumnCount {
         /// The columns of the table.
@@ -35,7 +40,10 @@ impl StitchError {
             Self::NestedTransaction | Self::NoTransaction | Self::OtherCommit | Self::NoRow => {
                 false
             }
-            Self::UnknownRelation(_) | Self::Undescribed(_) | Self::ColumnCount { .. } => true,
+            Self::UnknownRelation(_)
+            | Self::Undescribed(_)
+            | Self::TooLarge { .. }
+            | Self::ColumnCount { .. } => true,
         }
     }
 }
@@ -59,6 +67,7 @@ impl fmt::Display for StitchError {
                     "a row of a table whose description cannot be read: {error}"
                 )
             }
+            Self::TooLarge { bytes } => write!(f, "a row that takes {bytes} bytes as JSON"),
             Self::ColumnCount { expected, found } => write!(
                 f,
                 "a row with {found} columns of a table with {expected} columns"

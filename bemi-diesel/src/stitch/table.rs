@@ -97,6 +97,7 @@ impl Table {
                 .filter(|key| primary_key.as_ref().is_some_and(|new| new != key)),
             _ => None,
         };
+        check_size(before.as_str().len() + after.as_str().len())?;
         Ok(Some(Images {
             primary_key,
             previous_key,
@@ -209,6 +210,17 @@ impl Table {
     }
 }
 
+/// A server takes no message of 1 GiB, and ends the connection that it comes from: which would come again. As
+/// bytes of text the row was less.
+const MAX_BYTES: usize = 1_000_000_000;
+
+fn check_size(bytes: usize) -> Result<(), StitchError> {
+    if bytes > MAX_BYTES {
+        return Err(StitchError::TooLarge { bytes });
+    }
+    Ok(())
+}
+
 /// What a message says about one row, or about all rows of a table.
 #[derive(Clone, Copy)]
 pub(super) enum Row<'a> {
@@ -261,3 +273,6 @@ impl Image {
         JsonObject::from_written(self.json)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -364,3 +364,32 @@ fn values_and_messages_that_are_no_text() {
     ];
     assert_eq!(trail(&shop), rows);
 }
+
+#[test]
+fn tables_of_our_own_are_passed_over_though_their_descriptions_cannot_be_decoded() {
+    let shop = Shop::open();
+    shop.sql("CREATE TABLE todos (id serial PRIMARY KEY, title text); CREATE PUBLICATION bemi FOR ALL TABLES");
+    assert_eq!(shop.bemi(&["setup"]).code, 0);
+    let _capture = capture_without(&shop, "_bemi_p");
+    for title in ["first", "second"] {
+        shop.sql(&format!("INSERT INTO todos (title) VALUES ('{title}')"));
+    }
+    wait_for_progress(&shop, 2);
+    // What the progress itself writes has been read by then.
+    shop.sql("INSERT INTO todos (title) VALUES ('third')");
+    wait_for_progress(&shop, 3);
+    assert_eq!((put_aside(&shop), trail(&shop).len()), (0, 3));
+}
+
+#[test]
+fn a_transaction_with_a_row_that_cannot_be_decoded_is_not_reverted_by_half() {
+    let shop = Shop::set_up();
+    let _capture = capture_without(&shop, "bad");
+    shop.sql("INSERT INTO todos (title) VALUES ('good'), ('bad')");
+    wait_for_progress(&shop, 2);
+    let xid: i64 = shop.stored("SELECT transaction_id FROM changes");
+    let half = shop.bemi(&["revert", "--transaction", &xid.to_string(), "--yes"]);
+    let told = "error: changes to revert could not be stored and are put aside: \
+                `bemi replay-poison` tells why, and tries them again\n";
+    assert_eq!((half.code, &*half.stderr), (1, told));
+}
