@@ -244,7 +244,9 @@ fn debug_hides_values() {
 proptest! {
     #[test]
     fn any_bytes_give_a_message_or_an_error(bytes: Vec<u8>) {
-        let _ = decode(Bytes::from(bytes));
+        let bytes = Bytes::from(bytes);
+        let _ = about(bytes.clone());
+        let _ = decode(bytes);
     }
 
     #[test]
@@ -256,7 +258,9 @@ proptest! {
         for (place, byte) in damage {
             *place.get_mut(&mut bytes) = byte;
         }
-        match decode(Bytes::from(bytes)) {
+        let bytes = Bytes::from(bytes);
+        let _ = about(bytes.clone());
+        match decode(bytes) {
             Ok(Message::Insert { new, .. } | Message::Update { new, .. }) => {
                 prop_assert_eq!(new.columns().count(), new.len());
             }
