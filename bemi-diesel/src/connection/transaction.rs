@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::emit::{self, When};
 use super::statement::Control;
+use crate::context::MembersJson;
 
 /// A context in its wire form, or none: code outside every scope.
-pub(super) type Members = Option<Arc<str>>;
+pub(super) type Members = Option<MembersJson>;
 
 /// The transaction that a connection is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -177,7 +178,7 @@ impl Block {
             return None;
         };
         let message = emit::select(Some(members), text.one(), When::Always);
-        self.coverage = Coverage::Told(Some(Arc::clone(members)));
+        self.coverage = Coverage::Told(Some(members.clone()));
         Some(message)
     }
 
