@@ -111,6 +111,9 @@ impl BemiConnection {
     ///
     /// What is written through it carries no context. A transaction that is begun or ended through it
     /// goes unnoticed, so end it where it was begun.
+    ///
+    /// It is what `COPY … TO` needs, as diesel lets nobody else carry that out, and loses nothing, as that reads:
+    /// `diesel::copy_to(todos::table).load_raw(connection.inner_mut())`.
     pub fn inner_mut(&mut self) -> &mut PgConnection {
         &mut self.inner
     }
