@@ -12,6 +12,8 @@ mod handle;
 mod measure;
 mod session;
 mod standby;
+mod storing;
+mod stream;
 mod task;
 pub(crate) mod transport;
 mod watch;

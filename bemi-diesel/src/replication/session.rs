@@ -70,6 +70,8 @@ pub(crate) struct Session {
     flushed: Lsn,
     flushed_at: Instant,
     large: Large,
+    /// A batch is being stored.
+    storing: bool,
     /// The server waits to hear that `read` is stored: it is shutting down.
     urgent: bool,
     /// Somebody waits until the position is stored that reaches here.
@@ -86,6 +88,7 @@ impl Session {
             flushed: stored,
             flushed_at: now,
             large: Large::None,
+            storing: false,
             urgent: false,
             wanted: Lsn::ZERO,
         }
@@ -96,12 +99,19 @@ impl Session {
         commit_lsn < self.flushed
     }
 
-    /// A part of a transaction has been read and is about to be stored. What was read before must be stored
-    /// first.
-    pub(crate) fn part(&mut self) -> Option<Batch> {
-        let batch = (!self.pending.is_empty()).then(|| self.batch());
+    /// What has been read and must be stored before anything else; `None` if there is nothing.
+    pub(crate) fn pending(&mut self) -> Option<Batch> {
+        (!self.pending.is_empty()).then(|| self.batch())
+    }
+
+    /// A part of a transaction is about to be stored.
+    pub(crate) fn part(&mut self) {
         self.large = Large::Open;
-        batch
+    }
+
+    /// Whether as much has been read as is stored at a time.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending_changes >= BATCH_CHANGES || self.pending_bytes >= BATCH_BYTES
     }
 
     /// A transaction has been read.
@@ -132,7 +142,7 @@ impl Session {
         self.wanted = lsn;
     }
 
-    /// What to store now, if anything. `more` tells whether something further has arrived already:
+    /// What to store now, if anything, while nothing is being stored. `more` tells whether something further has arrived already:
     /// a lone commit is stored at once, a backlog in batches.
     pub(crate) fn due(&mut self, now: Instant, more: bool) -> Option<Batch> {
         let due = match self.large {
@@ -141,9 +151,7 @@ impl Session {
             Large::None if self.pending.is_empty() => {
                 self.idle_deadline().is_some_and(|deadline| deadline <= now)
             }
-            Large::None => {
-                !more || self.pending_changes >= BATCH_CHANGES || self.pending_bytes >= BATCH_BYTES
-            }
+            Large::None => !more || self.is_full(),
         };
         due.then(|| self.batch())
     }
@@ -152,6 +160,7 @@ impl Session {
         (self.pending_changes, self.pending_bytes) = (0, 0);
         self.urgent = false;
         self.large = Large::None;
+        self.storing = true;
         Batch {
             transactions: std::mem::take(&mut self.pending),
             flush_lsn: self.read,
@@ -173,6 +182,7 @@ impl Session {
 
     /// A batch is durable.
     pub(crate) fn flushed(&mut self, flush_lsn: Lsn, now: Instant) {
+        self.storing = false;
         self.flushed = flush_lsn;
         self.flushed_at = now;
     }
@@ -184,7 +194,7 @@ impl Session {
 
     /// Everything that was committed before this is stored; what was not stored had nothing to store.
     pub(crate) fn captured(&self) -> Lsn {
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && !self.storing {
             self.read
         } else {
             self.flushed

@@ -1,37 +1,23 @@
 //! The loop that carries events from the transport to the sink. Decisions are made elsewhere.
 
-use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use chrono::Utc;
 use tokio::sync::{oneshot, watch};
 
-use super::catalog;
 use super::handle::{State, Status};
 use super::measure;
-use super::session::{self, BATCH_BYTES, BATCH_CHANGES, Batch, Session, Silence};
+use super::session::Session;
 use super::standby;
-use super::transport::{Event, Transport, decode_error};
+use super::storing::Stored;
+use super::stream::Stream;
 use super::watch::Watch;
 use crate::Lsn;
 use crate::error::{Error, ErrorKind};
-use crate::pgoutput::{Message, Relation, RelationId};
-use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::setup::{Publication, SWEEP_INTERVAL, Server, Slot, Swept, sweep, tell_partitions};
-use crate::sink::postgres::PostgresSink;
-use crate::stitch::{RejectedContext, Stitcher, Transaction};
 
 /// How long a stop waits for what is being stored, or asked.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a stop waits for the server to release the slot, and how often it looks.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
-const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
-
-/// How often what is stored is checked to have been published all the time.
-const PUBLICATION_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) struct Task {
     pub(super) settings: Settings,
@@ -110,60 +96,96 @@ impl Task {
             () = stop_requested(&mut stopping) => return Ok(()),
             stream = Stream::open(&self.settings) => stream?,
         };
-        tracing::info!(slot = self.settings.slot, lsn = %stream.session.captured(), "capture reads the log");
+        let from = stream.session.captured();
+        tracing::info!(slot = self.settings.slot, lsn = %from, "capture reads the log");
         self.status.send_modify(|status| {
             status.state = State::Streaming;
-            status.flush_lsn = stream.sink.flush_lsn();
+            status.flush_lsn = from;
         });
         self.ready();
-        loop {
-            // What has arrived already is taken first, so that a backlog is stored in large batches.
-            let mut event = stream.transport.try_recv();
-            stream.session.want(*self.wanted.borrow_and_update());
-            let storing =
-                stream.store_due(event.is_some(), &self.settings.publication, &self.status);
-            let storing = self.watch.meanwhile(storing);
-            let Some(stored) = unless_overdue(&mut stopping, storing).await? else {
-                // What it was storing is stored or is not: the next start will see.
-                return Ok(());
-            };
-            if let Some(stored) = stored {
-                self.moved = true;
-                stored.count(&self.settings.slot, &self.status);
+        // What is being stored when it is too late is stored or is not: the next start will see.
+        let Some(outcome) = unless_overdue(&mut stopping, Box::pin(self.carry(&mut stream))).await
+        else {
+            return Ok(());
+        };
+        if outcome.is_ok() {
+            stream.stop().await;
+            return outcome;
+        }
+        // The source fails, perhaps, and what has been read from it can be stored all the same.
+        let finishing = Box::pin(stream.storing.finish());
+        match unless_overdue(&mut stopping, finishing).await {
+            Some(Ok(stored)) => self.stored(&mut stream, stored),
+            Some(Err(error)) => {
+                let help = error.hint();
+                tracing::warn!(error = %Chain(&error), help = help.as_deref(), "what was read is not stored");
             }
+            None => {}
+        }
+        outcome
+    }
+
+    /// Carries events from the source to the destination, until told to stop: then what has been read is stored.
+    async fn carry(&mut self, stream: &mut Stream) -> Result<(), Error> {
+        let mut stopping = self.stopping.clone();
+        loop {
+            if let Some(stored) = stream.storing.try_next() {
+                self.stored(stream, stored?);
+            }
+            let stop = *stopping.borrow();
+            let reads = !stop && stream.has_room();
+            // What has arrived already is taken first, so that a backlog is stored in large batches.
+            let mut event = reads.then(|| stream.transport.try_recv()).flatten();
+            stream.session.want(*self.wanted.borrow_and_update());
+            let publication = &self.settings.publication;
+            stream
+                .store_due(event.is_some(), publication, &self.status)
+                .await?;
             self.report(&stream.session);
-            if *stopping.borrow() {
-                stream.stop().await;
+            let idle = stream.storing.is_idle();
+            if stop && idle {
                 return Ok(());
             }
             if event.is_none() {
-                let idle = stream.session.idle_deadline();
+                let due_at = stream.session.idle_deadline().filter(|_| idle);
+                let (check_at, look_at) = (stream.silence.check_at(), stream.next_look());
                 event = tokio::select! {
                     biased;
-                    () = stop_requested(&mut stopping) => None,
-                    // The server of the destination is going down. Should it be the source's as well, it
-                    // waits for us to leave.
-                    () = stream.sink.closed() => return Err(stream.sink.disconnected()),
-                    event = stream.transport.recv() => Some(event),
-                    () = sleep_until(idle), if idle.is_some() => None,
+                    () = stop_requested(&mut stopping), if !stop => None,
+                    // Also when the server of the destination is going down. Should it be the source's as
+                    // well, it waits for us to leave.
+                    stored = stream.storing.next() => {
+                        self.stored(stream, stored?);
+                        None
+                    }
+                    event = stream.transport.recv(), if reads => Some(event),
+                    () = sleep_until(due_at), if due_at.is_some() => None,
                     Ok(()) = self.wanted.changed() => None,
-                    () = sleep_until(Some(stream.silence.check_at())) => None,
-                    () = sleep_until(Some(stream.check_publication_at.min(stream.sweep_at))) => None,
+                    () = sleep_until(Some(check_at)), if reads => None,
+                    () = sleep_until(Some(look_at)), if !stop => None,
                 };
             }
-            let next = async {
-                match event {
-                    Some(event) => stream.handle(event?, &self.status).await,
-                    None => stream.look_around(&self.settings).await,
-                }?;
-                stream.sweep(&self.settings.publication).await
-            };
-            let Some(slot) = unless_overdue(&mut stopping, next).await? else {
-                return Ok(());
-            };
-            if let Some(slot) = slot {
+            match event {
+                Some(event) => stream.handle(event?, &self.status).await?,
+                None if stop => continue,
+                None => {
+                    let publication = &self.settings.publication;
+                    stream.look_around(publication, reads).await?;
+                }
+            }
+            if let Some(slot) = stream.sweep(&self.settings.publication).await? {
                 self.watch.told(&slot);
             }
+        }
+    }
+
+    /// Something is durable.
+    fn stored(&mut self, stream: &mut Stream, stored: Option<Stored>) {
+        // A part tells nothing yet.
+        if let Some(stored) = stored {
+            stream.acknowledge(stored.flush_lsn);
+            stored.count(&self.settings.slot, &self.status);
+            self.moved = true;
         }
     }
 
@@ -200,325 +222,6 @@ impl Task {
     }
 }
 
-/// What one replication connection needs.
-struct Stream {
-    slot: String,
-    source: Connection,
-    sink: PostgresSink,
-    transport: Transport,
-    stitcher: Stitcher,
-    session: Session,
-    silence: Silence,
-    check_publication_at: Instant,
-    /// The tables with columns of a composite type.
-    composed: HashMap<RelationId, Relation>,
-    /// Those of them that this transaction has looked at.
-    seen: HashSet<RelationId>,
-    /// When to look for new tables.
-    sweep_at: Instant,
-    /// The partitioned tables and their partitions, once they have been told of.
-    partitions: Option<Vec<(u32, String)>>,
-    /// New tables that cannot be tracked, and have been told of.
-    refused: HashSet<String>,
-}
-
-impl Stream {
-    async fn open(settings: &Settings) -> Result<Self, Error> {
-        let source = Connection::open(&settings.source).await?;
-        let server = Server::read(&source).await?;
-        server.check()?;
-        let slot = Slot::read(&source, &settings.slot).await?;
-        // First of all, as whoever reads from it may hold a lock on the progress.
-        if let Some(pid) = slot.as_ref().and_then(|slot| slot.active_pid) {
-            return Err(Error::new(ErrorKind::SlotInUse {
-                slot: settings.slot.clone(),
-                pid: Some(pid),
-            }));
-        }
-        let sink = PostgresSink::open(
-            &settings.destination,
-            server.system_identifier,
-            &server.database,
-            &settings.slot,
-        )
-        .await?;
-        let stored = sink.flush_lsn();
-        let Some(slot) = slot.filter(|slot| !slot.is_lost()) else {
-            return Err(Error::new(ErrorKind::SlotLost {
-                slot: settings.slot.clone(),
-                stored,
-            }));
-        };
-        slot.check_database(&server.database)?;
-        Publication::check(&source, &settings.publication, sink.publication()).await?;
-        let from =
-            session::resume(slot.confirmed_flush_lsn, stored, slot.log_end).map_err(Error::new)?;
-        let transport = Transport::start(
-            &settings.source,
-            source.host(),
-            &settings.slot,
-            &settings.publication,
-            from,
-        )
-        .await?;
-        Ok(Self {
-            slot: settings.slot.clone(),
-            source,
-            sink,
-            transport,
-            stitcher: Stitcher::new(
-                server.system_identifier,
-                server.database.into(),
-                settings.rules.clone(),
-            ),
-            session: Session::new(stored, Instant::now()),
-            composed: HashMap::new(),
-            seen: HashSet::new(),
-            sweep_at: Instant::now(),
-            partitions: None,
-            refused: HashSet::new(),
-            silence: Silence::new(settings.source.patience(), Instant::now()),
-            check_publication_at: Instant::now() + PUBLICATION_INTERVAL,
-        })
-    }
-
-    /// Ends the stream, and leaves the server a moment to let go of the slot: whoever stops a capture to
-    /// drop the slot, or to start another one, would find it in use.
-    async fn stop(self) {
-        self.transport.stop().await;
-        let released = async {
-            while let Ok(Some(_)) = catalog::walsender(&self.source, &self.slot).await {
-                tokio::time::sleep(RELEASE_INTERVAL).await;
-            }
-        };
-        // It may be another one's by now, or the server does not answer: nothing depends on it.
-        let _in_time = tokio::time::timeout(RELEASE_PATIENCE, released).await;
-    }
-
-    /// Stores what the session says is due, or a part of a transaction that is being read.
-    async fn store_due(
-        &mut self,
-        more: bool,
-        publication: &str,
-        status: &watch::Sender<Status>,
-    ) -> Result<Option<Stored>, Error> {
-        let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES);
-        let part = part.filter(|part| !self.session.is_stored(part.commit_lsn));
-        let batch = match &part {
-            Some(_) => self.session.part(),
-            None => self.session.due(Instant::now(), more),
-        };
-        if part.is_some() || batch.is_some() {
-            Box::pin(self.check_publication(publication)).await?;
-        }
-        let stored = match batch {
-            // Boxed, as this is made for each event and comes here seldom.
-            Some(batch) => Some(Box::pin(self.store(batch)).await?),
-            None => None,
-        };
-        if let Some(part) = part {
-            report_rejected(&self.slot, &part.rejected, status);
-            Box::pin(self.sink.store_part(&part.changes)).await?;
-        }
-        Ok(stored)
-    }
-
-    /// Stores the batch, and then acknowledges it.
-    async fn store(&mut self, batch: Batch) -> Result<Stored, Error> {
-        failpoint!("read");
-        let since = Instant::now();
-        self.sink
-            .store(&batch.transactions, batch.flush_lsn)
-            .await?;
-        self.session.flushed(batch.flush_lsn, Instant::now());
-        let put_aside = self.sink.take_put_aside();
-        failpoint!("stored");
-        self.transport.acknowledge(batch.flush_lsn);
-        failpoint!("acknowledged");
-        Ok(Stored {
-            transactions: batch.transactions,
-            put_aside,
-            flush_lsn: batch.flush_lsn,
-            took: since.elapsed(),
-        })
-    }
-
-    /// Asks the server, if it was not asked a moment ago, whether what it sends was published.
-    async fn check_publication(&mut self, publication: &str) -> Result<(), Error> {
-        if Instant::now() < self.check_publication_at {
-            return Ok(());
-        }
-        self.check_publication_at = Instant::now() + PUBLICATION_INTERVAL;
-        Publication::check(&self.source, publication, self.sink.publication()).await
-    }
-
-    /// Asks the server whether all is well that cannot be told from the stream.
-    async fn look_around(&mut self, settings: &Settings) -> Result<(), Error> {
-        self.check_publication(&settings.publication).await?;
-        self.check_silence().await
-    }
-
-    /// Asks the server whether something should have come, if the silence is long.
-    async fn check_silence(&mut self) -> Result<(), Error> {
-        if Instant::now() < self.silence.check_at() {
-            return Ok(());
-        }
-        let Some(walsender) = catalog::walsender(&self.source, &self.slot).await? else {
-            return Err(self.source.silent());
-        };
-        let sent = walsender.idle.then_some(walsender.sent);
-        if self
-            .silence
-            .checked(self.session.read(), sent, Instant::now())
-        {
-            return Err(self.source.silent());
-        }
-        Ok(())
-    }
-
-    /// Tracks tables that are new, if it is time to look for some, and sees how the slot is.
-    async fn sweep(&mut self, publication: &str) -> Result<Option<Slot>, Error> {
-        if Instant::now() < self.sweep_at {
-            return Ok(None);
-        }
-        let swept = match sweep(&self.source, publication).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Server { .. }) => {
-                tracing::warn!(error = %Chain(&error), "the capture cannot look for new tables");
-                Swept::default()
-            }
-            swept => swept?,
-        };
-        match tell_partitions(&self.source, &mut self.partitions).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Server { .. }) => {
-                tracing::warn!(error = %Chain(&error), "the capture cannot look at the partitions");
-            }
-            told => told?,
-        }
-        for table in swept.tracked {
-            tracing::info!(table, "a new table is tracked");
-        }
-        for (table, reason) in swept.refused {
-            if self.refused.insert(table.clone()) {
-                tracing::warn!(table, reason, "a new table is not tracked");
-            }
-        }
-        self.sweep_at = Instant::now() + SWEEP_INTERVAL;
-        Slot::read(&self.source, &self.slot).await
-    }
-
-    /// The table with this identifier, if what was said of it may not hold any more.
-    fn unseen(&mut self, id: RelationId) -> Option<Relation> {
-        if self.composed.is_empty() || self.seen.contains(&id) {
-            return None;
-        }
-        self.composed.get(&id).cloned()
-    }
-
-    /// Tells the stitcher of a table. The server sends a table anew after it was altered, but not after
-    /// one of its types was: a table with composites is looked at in each transaction.
-    async fn describe(&mut self, relation: Relation) -> Result<(), Error> {
-        if let Some(xid) = self.stitcher.xid() {
-            catalog::seen(&self.source, xid).await?;
-        }
-        let description = catalog::describe(&self.source, &relation).await?;
-        self.composed.remove(&relation.id);
-        if catalog::is_composed(&description) {
-            self.seen.insert(relation.id);
-            self.composed.insert(relation.id, relation.clone());
-        }
-        self.stitcher.describe(relation, description);
-        Ok(())
-    }
-
-    async fn handle(&mut self, event: Event, status: &watch::Sender<Status>) -> Result<(), Error> {
-        self.silence.broken(Instant::now());
-        match event {
-            Event::Message {
-                message: Message::Relation(relation),
-                ..
-            } => {
-                self.describe(relation).await?;
-            }
-            Event::Message {
-                message: Message::LogicalMessage(message),
-                ..
-            } if message.is_heartbeat() && self.stitcher.is_idle() => {
-                self.session.keepalive(message.lsn, true);
-            }
-            Event::Message { message, position } => {
-                if let Message::Begin(_) = message {
-                    self.seen.clear();
-                } else if let Some(relation) = message.relation().and_then(|id| self.unseen(id)) {
-                    self.describe(relation).await?;
-                }
-                let pushed = self.stitcher.push(message, position, Utc::now());
-                if let Some(transaction) = pushed.map_err(|error| decode_error(position, &error))? {
-                    report_rejected(&self.slot, &transaction.rejected, status);
-                    self.session.transaction(transaction);
-                }
-            }
-            Event::Keepalive {
-                wal_end,
-                reply_requested,
-            } if self.stitcher.is_idle() => {
-                self.session.keepalive(wal_end, reply_requested);
-            }
-            Event::Keepalive { .. } => {}
-        }
-        Ok(())
-    }
-}
-
-/// A batch that is durable.
-struct Stored {
-    transactions: Vec<Transaction>,
-    /// How many of their changes were put aside.
-    put_aside: u64,
-    flush_lsn: Lsn,
-    took: Duration,
-}
-
-impl Stored {
-    fn count(self, slot: &str, status: &watch::Sender<Status>) {
-        let changes: u64 = self.transactions.iter().map(Transaction::count).sum();
-        let with_changes = self
-            .transactions
-            .iter()
-            .filter(|transaction| transaction.count() > 0);
-        let transactions = with_changes.count() as u64;
-        let last = self.transactions.last();
-        let committed_at = last.map(|transaction| transaction.committed_at);
-        let delay = committed_at.map(measure::since);
-        measure::stored(
-            slot,
-            transactions,
-            changes,
-            self.took,
-            delay.unwrap_or_default(),
-        );
-        measure::put_aside(slot, self.put_aside);
-        status.send_modify(|status| {
-            status.flush_lsn = self.flush_lsn;
-            status.changes += changes;
-            status.put_aside += self.put_aside;
-            status.transactions += transactions;
-            status.batches += u64::from(changes > 0);
-            status.last_committed_at = committed_at.or(status.last_committed_at);
-            status.delay = delay.or(status.delay);
-        });
-    }
-}
-
-fn report_rejected(slot: &str, rejected: &[RejectedContext], status: &watch::Sender<Status>) {
-    for rejected in rejected {
-        tracing::warn!(lsn = %rejected.lsn, reason = %rejected.reason, "a context could not be attached");
-    }
-    if !rejected.is_empty() {
-        measure::rejected(slot, rejected.len() as u64);
-        status.send_modify(|status| status.rejected_contexts += rejected.len() as u64);
-    }
-}
-
 async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
     // An error means that the handle is gone, which asks for the same.
     let _stop = stopping.wait_for(|stop| *stop).await;
@@ -527,16 +230,16 @@ async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
 /// The outcome of `work`; `None` when it goes on for too long after a stop was requested.
 async fn unless_overdue<T>(
     stopping: &mut watch::Receiver<bool>,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<Option<T>, Error> {
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let overdue = async {
         stop_requested(stopping).await;
         tokio::time::sleep(STOP_PATIENCE).await;
     };
     tokio::select! {
         biased;
-        outcome = work => outcome.map(Some),
-        () = overdue => Ok(None),
+        outcome = work => Some(outcome),
+        () = overdue => None,
     }
 }
 

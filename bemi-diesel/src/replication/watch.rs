@@ -8,7 +8,7 @@ use super::guard::Guard;
 use super::handle::Status;
 use super::measure;
 use crate::postgres::{Connection, Endpoint};
-use crate::setup::{SWEEP_INTERVAL, Slot};
+use crate::setup::Slot;
 
 pub(super) struct Watch {
     pub(super) source: Endpoint,
@@ -32,23 +32,6 @@ impl Watch {
     pub(super) async fn ask_once(&mut self) -> Infallible {
         self.ask().await;
         std::future::pending().await
-    }
-
-    /// Asks now and then while `work` goes on: what waits for the destination can take long.
-    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
-        tokio::select! {
-            biased;
-            outcome = work => outcome,
-            never = self.keep_asking() => match never {},
-        }
-    }
-
-    async fn keep_asking(&mut self) -> Infallible {
-        loop {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
-            // Boxed, as this is made for each event and comes here seldom.
-            Box::pin(self.ask()).await;
-        }
     }
 
     /// Takes in what the source says of the slot.

@@ -29,11 +29,17 @@ pub(crate) struct LateContext {
 }
 
 impl Stitcher {
+    /// Whether there is a [part](Self::take_part) to take.
+    pub(crate) fn has_part(&self, changes: usize, bytes: usize) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.is_large(changes, bytes) && open.settled() > 0)
+    }
+
     /// Takes the settled changes of the open transaction, if it holds as many as `changes` or as many bytes
     /// of rows and contexts as `bytes`.
     pub(crate) fn take_part(&mut self, changes: usize, bytes: usize) -> Option<Part> {
         let open = self.open.as_mut()?;
-        if open.changes.len() < changes && open.size < bytes {
+        if !open.is_large(changes, bytes) {
             return None;
         }
         let settled = open.settled();
@@ -52,6 +58,10 @@ impl Stitcher {
 }
 
 impl Open {
+    fn is_large(&self, changes: usize, bytes: usize) -> bool {
+        self.changes.len() >= changes || self.size >= bytes
+    }
+
     /// How many of the changes are settled: all but those at the last position, and the one before.
     fn settled(&self) -> usize {
         let last = self.changes.last().map(|change| change.position);

@@ -255,7 +255,7 @@ fn a_source_shuts_down_while_the_trail_is_locked() {
     wait_until("the capture waits for the lock", || shop.stored(WAITING));
     let took = cluster.stop(Shutdown::Fast).unwrap();
     assert!(took.as_secs() < 12, "the server took {took:?} to stop");
-    let said = capture.says("capture reconnects");
+    let said = capture.says("what was read is not stored");
     let line = said.last().unwrap();
     assert!(
         line.contains("canceling statement due to lock timeout (SQLSTATE 55P03)"),

@@ -98,10 +98,11 @@ fn a_transaction_in_parts_is_stored_alone() {
     session.keepalive(Lsn::new(150), true);
     session.transaction(transaction(200, 1));
     assert!(session.is_stored(Lsn::new(99)) && !session.is_stored(Lsn::new(100)));
-    let before = session.part().expect("what was read before");
+    let before = session.pending().expect("what was read before");
     assert_eq!(before.flush_lsn, Lsn::new(200));
     session.flushed(before.flush_lsn, now);
-    assert!(session.part().is_none());
+    assert!(session.pending().is_none());
+    session.part();
     // Nothing is due while it is read, however long that takes.
     let later = now + 2 * IDLE_INTERVAL;
     assert_eq!(due(&mut session, later, false), None);
@@ -112,6 +113,18 @@ fn a_transaction_in_parts_is_stored_alone() {
     session.transaction(transaction(400, 1));
     assert_eq!(due(&mut session, later, true), None);
     assert_eq!(due(&mut session, later, false), Some((vec![400], 400)));
+}
+
+#[test]
+fn what_is_being_stored_is_not_captured_yet() {
+    let now = Instant::now();
+    let mut session = Session::new(Lsn::new(100), now);
+    session.transaction(transaction(200, 1));
+    assert_eq!(due(&mut session, now, false), Some((vec![200], 200)));
+    session.keepalive(Lsn::new(250), false);
+    assert_eq!(session.captured(), Lsn::new(100));
+    session.flushed(Lsn::new(200), now);
+    assert_eq!(session.captured(), Lsn::new(250));
 }
 
 #[test]
