@@ -45,6 +45,10 @@ use crate::history::Travel;
 /// - Through `&AsyncBemiConnection`, which diesel-async offers for pipelining, a write that cannot carry
 ///   its context itself is sent without one: a transaction around it would take in the statements
 ///   beside it.
+/// - Behind [pgbouncer](https://www.pgbouncer.org/config.html) in transaction mode nothing is different from
+///   `AsyncPgConnection`: tokio-postgres prepares every statement in a round trip of its own, so outside a transaction
+///   it takes pgbouncer 1.21 with `max_prepared_statements`. Below that, write in transactions, with
+///   [`CacheSize::Disabled`].
 /// - A future that is dropped between a write and the `COMMIT` around it leaves the transaction to be
 ///   rolled back by the next statement; a pool discards the connection.
 ///

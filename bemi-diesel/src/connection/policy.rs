@@ -148,6 +148,12 @@ impl ContextPolicy {
     /// How many bytes of a statement's text go into its context under `"SQL"`, without the values that are
     /// bound to it. Zero: no text. Default: 1024.
     ///
+    /// In a transaction the message on its `COMMIT` covers all rows, so they have a text only if it is the text of
+    /// all statements that wrote them, or may have: one, or the same again and again. Where they differ, none
+    /// stands there rather than another's, and so behind a change of the context. Telling each its own takes a
+    /// message for each, which in a transaction is either a round trip more, or a part of the statement, whose
+    /// failure would end the transaction.
+    ///
     /// Where text and context together are longer than [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES), the text is
     /// left out.
     #[must_use]

@@ -275,7 +275,7 @@ fn a_context_that_is_too_long() {
         database.log(),
         [
             "INSERT 3, context 3 lead INSERT",
-            "INSERT 4, INSERT 6, context 4 - -",
+            "INSERT 4, INSERT 6, context 4 - INSERT",
         ]
     );
 }

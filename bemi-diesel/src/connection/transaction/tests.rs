@@ -39,18 +39,26 @@ fn a_transaction_that_only_reads_needs_no_message() {
 }
 
 #[test]
-fn one_write_has_its_text_and_two_have_none() {
+fn one_text_is_told_and_two_are_not() {
     let mut transaction = open();
     assert_eq!(write(&mut transaction, Some(members(1)), "INSERT"), None);
     assert_eq!(
         block(&mut transaction).end(),
         Some(wrote(Some(&n(1)), Some("INSERT")))
     );
-    assert_eq!(write(&mut transaction, Some(members(1)), "DELETE"), None);
+    // The same statement once more.
+    assert_eq!(write(&mut transaction, Some(members(1)), "INSERT"), None);
     assert_eq!(
         block(&mut transaction).end(),
-        Some(wrote(Some(&n(1)), None))
+        Some(wrote(Some(&n(1)), Some("INSERT")))
     );
+    for text in ["DELETE", "INSERT"] {
+        assert_eq!(write(&mut transaction, Some(members(1)), text), None);
+        assert_eq!(
+            block(&mut transaction).end(),
+            Some(wrote(Some(&n(1)), None))
+        );
+    }
 }
 
 #[test]
@@ -123,7 +131,7 @@ fn the_latest_savepoint_of_a_name_counts() {
 fn a_settled_block_is_told() {
     let mut transaction = open();
     write(&mut transaction, Some(members(1)), "INSERT");
-    write(&mut transaction, Some(members(1)), "INSERT");
+    write(&mut transaction, Some(members(1)), "DELETE");
     assert_eq!(block(&mut transaction).settle(), Some(always(Some(&n(1)))));
     assert_eq!(block(&mut transaction).settle(), None);
     assert_eq!(block(&mut transaction).end(), None);

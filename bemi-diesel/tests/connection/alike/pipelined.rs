@@ -126,8 +126,8 @@ async fn in_a_transaction() {
     assert_eq!(
         log,
         [
-            "INSERT 1, INSERT 2, INSERT 3, context 1 - -",
-            "INSERT 6, INSERT 9, context 1 - -",
+            "INSERT 1, INSERT 2, INSERT 3, context 1 - INSERT",
+            "INSERT 6, INSERT 9, context 1 - INSERT",
             "INSERT 12, context 1 lead INSERT",
         ]
     );

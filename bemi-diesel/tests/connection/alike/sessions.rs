@@ -192,7 +192,7 @@ mod awaited {
             log,
             [
                 lead(1),
-                "INSERT 2, INSERT 3, context 1 - -".to_owned(),
+                "INSERT 2, INSERT 3, context 1 - INSERT".to_owned(),
                 lead(4)
             ]
         );

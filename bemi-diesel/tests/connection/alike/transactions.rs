@@ -1,28 +1,23 @@
 //! Transactions with every option, and those that a test is run in.
 
 use bemi_diesel::BemiConnection;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel::sql_query;
 use diesel::sql_types::Text;
 
 use super::{alike, insert, shown};
 use crate::todos;
 
-#[derive(Debug, QueryableByName)]
-#[allow(dead_code, reason = "it is shown")]
-struct Mode {
-    #[diesel(sql_type = Text)]
-    isolation: String,
-    #[diesel(sql_type = Text)]
-    read_only: String,
-    #[diesel(sql_type = Text)]
-    deferrable: String,
+/// The isolation level, whether it is read-only and whether it is deferrable.
+fn mode() -> diesel::dsl::select<SqlLiteral<(Text, Text, Text)>> {
+    diesel::select(diesel::dsl::sql(
+        "current_setting('transaction_isolation'), current_setting('transaction_read_only'), \
+         current_setting('transaction_deferrable')",
+    ))
 }
 
-const MODE: &str = "SELECT current_setting('transaction_isolation') AS isolation, \
-    current_setting('transaction_read_only') AS read_only, \
-    current_setting('transaction_deferrable') AS deferrable";
+type Mode = (String, String, String);
 
 /// How many isolation levels, read modes and kinds of deferring there are, with saying nothing.
 const OPTIONS: (i32, i32, i32) = (4, 3, 3);
@@ -64,7 +59,7 @@ fn all() -> std::ops::Range<i32> {
 fn written() -> Vec<String> {
     all()
         .filter(|n| options(*n).1 != 1)
-        .map(|n| format!("INSERT {n}, context 1 - -"))
+        .map(|n| format!("INSERT {n}, context 1 - INSERT"))
         .collect()
 }
 
@@ -74,7 +69,7 @@ fn every_option() {
         for n in all() {
             let (isolation, read, defer) = options(n);
             let result = built!(c, isolation, read, defer).run(|c| {
-                seen.push(shown(&sql_query(MODE).get_result::<Mode>(c)));
+                seen.push(shown(&mode().get_result::<Mode>(c)));
                 insert!(c, n)
             });
             seen.push(shown(&result));
@@ -119,10 +114,9 @@ mod awaited {
     use bemi_diesel::AsyncBemiConnection;
     use diesel::prelude::*;
     use diesel::result::Error;
-    use diesel::sql_query;
     use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
-    use super::{MODE, Mode, all, options, written};
+    use super::{Mode, all, mode, options, written};
     use crate::alike::{alike_async, insert, shown};
     use crate::todos;
 
@@ -133,14 +127,14 @@ mod awaited {
             |database, c, seen| {
                 for n in all() {
                     let (isolation, read, defer) = options(n);
-                    let mut mode = String::new();
+                    let mut seen_mode = String::new();
                     let result = built!(c, isolation, read, defer)
                         .run(async |c| {
-                            mode = shown(&sql_query(MODE).get_result::<Mode>(c).await);
+                            seen_mode = shown(&mode().get_result::<Mode>(c).await);
                             insert!(c, n).await
                         })
                         .await;
-                    seen.push(mode);
+                    seen.push(seen_mode);
                     seen.push(shown(&result));
                 }
                 let nested = c.transaction(async |c| {

@@ -82,7 +82,7 @@ const LOG: [&str; 13] = [
     "context 1 - INSERT, INSERT 6",
     "UPDATE 1, context 1 lead UPDATE",
     "UPDATE 5, UPDATE 7, UPDATE 8, UPDATE 6, context 1 - UPDATE",
-    "INSERT 10, INSERT 12, context 1 - -",
+    "INSERT 10, INSERT 12, context 1 - INSERT",
     "DELETE 7, context 1 - DELETE",
     "context 1 - WITH, DELETE 8",
 ];
