@@ -144,21 +144,26 @@ pub enum Operation {
     /// Its table was made, altered or dropped; the change has no row, and `after` holds the `command`, its
     /// `tag` and the `object`.
     Ddl,
+    /// Changes are missing: what was committed from [`position`](Change::position) on and before `commit_lsn`
+    /// could not be read. The change has no table, and `after` holds `from`, `to`, the `reason`, and
+    /// `since`, when the last change before it was committed.
+    Gap,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Create,
         Self::Update,
         Self::Delete,
         Self::Truncate,
         Self::Snapshot,
         Self::Ddl,
+        Self::Gap,
     ];
 
-    /// The text in the column `operation`: `CREATE`, `UPDATE`, `DELETE`, `TRUNCATE`, `SNAPSHOT` or
-    /// `DDL`.
+    /// The text in the column `operation`: `CREATE`, `UPDATE`, `DELETE`, `TRUNCATE`, `SNAPSHOT`,
+    /// `DDL` or `GAP`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -168,6 +173,7 @@ impl Operation {
             Self::Truncate => "TRUNCATE",
             Self::Snapshot => "SNAPSHOT",
             Self::Ddl => "DDL",
+            Self::Gap => "GAP",
         }
     }
 }
@@ -184,7 +190,8 @@ pub struct ParseOperationError;
 
 impl fmt::Display for ParseOperationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an operation: expected CREATE, UPDATE, DELETE, TRUNCATE, SNAPSHOT or DDL")
+        let all = Operation::ALL.map(Operation::as_str);
+        write!(f, "not an operation: expected one of {}", all.join(", "))
     }
 }
 

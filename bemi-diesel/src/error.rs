@@ -142,6 +142,15 @@ pub enum ErrorKind {
         /// Where the slot begins.
         slot: Lsn,
     },
+    /// The source keeps more log for the slot than the capture was told to let it.
+    TooMuchLog {
+        /// The slot's name.
+        slot: String,
+        /// How much it keeps, in bytes.
+        retained: u64,
+        /// How much it may, in bytes.
+        limit: u64,
+    },
     /// The log ends before the last stored change: the database is an older copy of the captured one.
     Rewound {
         /// Everything before this is stored.
@@ -255,6 +264,16 @@ pub(crate) enum Retry {
     Never,
 }
 
+impl ErrorKind {
+    /// Whether it tells that changes are missing, and the capture can go on from where the log can be read.
+    pub(crate) fn is_gap(&self) -> bool {
+        matches!(
+            self,
+            Self::SlotLost { .. } | Self::Gap { .. } | Self::PublicationLost { .. }
+        )
+    }
+}
+
 impl Error {
     pub(crate) fn new(kind: ErrorKind) -> Self {
         Self { kind, source: None }
@@ -317,7 +336,7 @@ impl Error {
             ),
             K::Connect { .. } => (Retry::Later, Some("check that the server runs and that the host and port of the URL are right; `pg_isready` tells".into())),
             K::Refused { .. } => (Retry::Later, Some("check the role, the password and the database of the URL, and the server's pg_hba.conf".into())),
-            K::Disconnected { .. } => (Retry::Later, None),
+            K::Disconnected { .. } | K::TooMuchLog { .. } => (Retry::Later, None),
             K::ServerTooOld { .. } => (Retry::Never, Some("bemi needs PostgreSQL 14 or newer".into())),
             K::WalLevel { .. } => (
                 Retry::Never,
@@ -527,6 +546,14 @@ impl fmt::Display for Error {
             K::Gap { stored, slot } => write!(
                 f,
                 "the slot begins at {slot}, but only changes up to {stored} are stored"
+            ),
+            K::TooMuchLog {
+                slot,
+                retained,
+                limit,
+            } => write!(
+                f,
+                "the source keeps {retained} bytes of log for the replication slot {slot:?}, more than the {limit} it may"
             ),
             K::Rewound { stored, end } => write!(
                 f,

@@ -136,6 +136,8 @@ pub use scope::{
 };
 #[cfg(feature = "async")]
 pub use scope::{spawn, spawn_blocking};
+#[cfg(feature = "capture")]
+pub use settings::GapPolicy;
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use tracked::Tracked;
 

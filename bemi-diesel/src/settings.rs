@@ -7,6 +7,22 @@ use crate::stitch::{ColumnPattern, Rules};
 /// The slot's and the publication's name where none is given.
 pub(crate) const DEFAULT_NAME: &str = "bemi";
 
+/// What a capture does when changes cannot be read any more: the slot was dropped, moved on or lost its log, or the
+/// publication was dropped for a while.
+///
+/// Where the database is an older copy of the captured one, or another slot was captured from before, it stops
+/// whatever the policy: that is for a person to decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GapPolicy {
+    /// It stops, with an error that says what to do.
+    #[default]
+    Stop,
+    /// It makes the slot anew where need be, stores an entry with the operation [`Gap`](crate::Operation::Gap), which
+    /// says what is missing, and goes on. The rows of an earlier time are not known any more; `bemi snapshot` stores
+    /// them anew.
+    Record,
+}
+
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) source: Endpoint,
@@ -14,6 +30,9 @@ pub(crate) struct Settings {
     pub(crate) slot: String,
     pub(crate) publication: String,
     pub(crate) rules: Rules,
+    pub(crate) on_gap: GapPolicy,
+    /// At how many bytes of log that the source keeps the slot is given up.
+    pub(crate) give_up_at: Option<u64>,
 }
 
 impl Settings {
@@ -48,6 +67,8 @@ impl Settings {
             slot: slot.to_owned(),
             publication: publication.to_owned(),
             rules: Rules::default(),
+            on_gap: GapPolicy::default(),
+            give_up_at: None,
         })
     }
 

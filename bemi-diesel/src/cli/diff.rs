@@ -9,7 +9,7 @@ use super::changes::{ChangesArgs, list};
 use super::output::{self, Output, visible};
 use crate::error::Error;
 use crate::settings::Settings;
-use crate::{Change, Difference};
+use crate::{Change, Difference, Operation};
 
 /// A value longer than this many characters is folded for people.
 const FOLD: usize = 200;
@@ -52,12 +52,12 @@ fn text(change: &Change) -> String {
     let at = change
         .committed_at
         .to_rfc3339_opts(SecondsFormat::Micros, true);
-    let title = format!(
-        "{} {}.{} {key}",
-        change.operation.as_str(),
-        change.schema,
-        change.table
-    );
+    let operation = change.operation.as_str();
+    let title = match change.operation {
+        // Of no table.
+        Operation::Gap => operation.to_owned(),
+        _ => format!("{operation} {}.{} {key}", change.schema, change.table),
+    };
     let title = visible(title.trim_end());
     let mut lines = vec![format!("{} {}", title.bold(), at.dimmed())];
     for difference in change.diff() {

@@ -48,7 +48,7 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
 
-    /// CREATE, UPDATE, DELETE, TRUNCATE, SNAPSHOT or DDL. Repeatable.
+    /// CREATE, UPDATE, DELETE, TRUNCATE, SNAPSHOT, DDL or GAP. Repeatable.
     #[arg(long, value_name = "OPERATION")]
     operation: Vec<Operation>,
 

@@ -6,11 +6,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::guard::{Guard, WARN_BYTES};
 use super::handle::{CaptureHandle, Status};
-use super::task::{self, Task};
+use super::task::{self, Task, recorded};
 use super::watch::Watch;
 use crate::Lsn;
 use crate::error::{Error, ErrorKind};
-use crate::settings::{DEFAULT_NAME, Settings};
+use crate::settings::{DEFAULT_NAME, GapPolicy, Settings};
 use crate::setup::{OnGap, RowCondition, TablePattern, Tables, setup};
 
 /// The built-in capture: reads the write-ahead log of a database and fills the table `changes`.
@@ -47,6 +47,8 @@ impl Capture {
             ddl: None,
             ignore: Vec::new(),
             keep_unchanged: false,
+            on_gap: GapPolicy::Stop,
+            give_up_at: None,
         }
     }
 }
@@ -66,6 +68,8 @@ pub struct CaptureBuilder {
     ddl: Option<bool>,
     ignore: Vec<String>,
     keep_unchanged: bool,
+    on_gap: GapPolicy,
+    give_up_at: Option<u64>,
 }
 
 impl std::fmt::Debug for CaptureBuilder {
@@ -83,6 +87,8 @@ impl std::fmt::Debug for CaptureBuilder {
             )
             .field("ignore", &self.ignore)
             .field("keep_unchanged", &self.keep_unchanged)
+            .field("on_gap", &self.on_gap)
+            .field("give_up_at", &self.give_up_at)
             .finish_non_exhaustive()
     }
 }
@@ -183,6 +189,21 @@ impl CaptureBuilder {
         self
     }
 
+    /// What to do when changes cannot be read any more. Defaults to [`GapPolicy::Stop`].
+    pub fn on_gap(mut self, policy: GapPolicy) -> Self {
+        self.on_gap = policy;
+        self
+    }
+
+    /// Gives the slot up once the source keeps as many bytes of log for it, before that fills its disk: the slot is
+    /// dropped, and changes that are not stored by then are lost. What follows is a matter of
+    /// [`on_gap`](Self::on_gap). Looked at every five seconds, also while the destination cannot be reached, but not
+    /// while no capture runs: PostgreSQL's own `max_slot_wal_keep_size` does that. Defaults to never.
+    pub fn give_up_at(mut self, bytes: u64) -> Self {
+        self.give_up_at = Some(bytes);
+        self
+    }
+
     /// Expects that `bemi setup` has been run, and changes nothing but the rows of `changes`, and new
     /// tables that become tracked as far as the role owns them: the role
     /// then needs no more than `REPLICATION` and the rights on bemi's tables. By default the capture
@@ -207,13 +228,14 @@ impl CaptureBuilder {
     ///
     /// Whatever keeps it from reading the log now; [`Error::hint`] says what to do about it.
     pub async fn start(self) -> Result<CaptureHandle, Error> {
-        let settings = Settings::new(
+        let mut settings = Settings::new(
             &self.url,
             self.destination.as_deref(),
             &self.slot,
             &self.publication,
         )?
         .with_rules(&self.ignore, self.keep_unchanged)?;
+        (settings.on_gap, settings.give_up_at) = (self.on_gap, self.give_up_at);
         let tables = self.selection()?;
         start(settings, self.setup.then_some(tables)).await
     }
@@ -253,16 +275,17 @@ pub(crate) async fn start(
     let (ready_sender, ready) = oneshot::channel();
     let work = async move {
         if let Some(tables) = tables {
-            setup(&settings, &tables, OnGap::Refuse, |note| {
-                tracing::warn!("{note}");
-            })
-            .await?;
+            let notify = |note: &str| tracing::warn!("{note}");
+            let on_gap = OnGap::from(settings.on_gap);
+            let report = setup(&settings, &tables, on_gap, notify).await?;
+            recorded(report.gap, &settings.slot, &status_sender);
         }
         let watch = Watch {
             source: settings.source.clone(),
             slot: settings.slot.clone(),
             status: status_sender.clone(),
-            guard: Guard::new(WARN_BYTES),
+            guard: Guard::new(WARN_BYTES, settings.give_up_at),
+            too_many: None,
         };
         task::run(Task {
             settings,

@@ -64,6 +64,8 @@ pub struct Status {
     pub rejected_contexts: u64,
     /// How often the connection was made anew since the start.
     pub reconnects: u64,
+    /// Gaps that were found and recorded since the start ([`GapPolicy::Record`](crate::GapPolicy::Record)).
+    pub gaps: u64,
     /// Transactions of the destination that changes were stored in since the start.
     pub batches: u64,
     /// How long the last change that was stored took from its commit until then, by the clocks of the
@@ -107,6 +109,7 @@ impl Status {
             put_aside: 0,
             rejected_contexts: 0,
             reconnects: 0,
+            gaps: 0,
             batches: 0,
             delay: None,
             lag_bytes: None,

@@ -1,4 +1,5 @@
-//! What a capture tells a recorder of the [`metrics`] crate; without one all of this does nothing.
+//! What a capture tells a recorder of the [`metrics`] crate; without one all of this does nothing. The names are in
+//! `docs/observability.md`.
 
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ pub(super) fn put_aside(slot: &str, changes: u64) {
 /// Contexts could not be attached.
 pub(super) fn rejected(slot: &str, contexts: u64) {
     counter!("bemi_capture_rejected_contexts_total", "slot" => slot.to_owned()).increment(contexts);
+}
+
+/// Changes are missing, which was recorded.
+pub(super) fn gap(slot: &str) {
+    counter!("bemi_capture_gaps_total", "slot" => slot.to_owned()).increment(1);
 }
 
 /// The connection is made anew.

@@ -22,5 +22,6 @@ mod watch;
 pub(crate) use capture::start;
 pub use capture::{Capture, CaptureBuilder};
 pub use handle::{CaptureHandle, CaptureObserver, State, Status};
+pub(crate) use session::resume;
 #[cfg(feature = "cli")]
 pub(crate) use task::Chain;

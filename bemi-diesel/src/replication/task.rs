@@ -14,10 +14,16 @@ use super::stream::Stream;
 use super::watch::Watch;
 use crate::Lsn;
 use crate::error::{Error, ErrorKind};
-use crate::settings::Settings;
+use crate::postgres::Connection;
+use crate::settings::{GapPolicy, Settings};
+use crate::setup::{drop_slot, record_gap};
 
 /// How long a stop waits for what is being stored, or asked.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a slot that is given up is looked at until nobody reads from it.
+const GIVE_UP_ATTEMPTS: u32 = 200;
+const GIVE_UP_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(super) struct Task {
     pub(super) settings: Settings,
@@ -49,6 +55,16 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
             }
             Err(error) => error,
         };
+        let mut error = error;
+        if task.settings.on_gap == GapPolicy::Record && error.kind().is_gap() {
+            match record_gap(&task.settings).await {
+                Ok(gap) => {
+                    recorded(gap, &task.settings.slot, &task.status);
+                    continue;
+                }
+                Err(other) => error = other,
+            }
+        }
         if let ErrorKind::SlotInUse { pid, .. } = error.kind() {
             task.stand_by(*pid).await;
             continue;
@@ -84,6 +100,22 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
             never = Box::pin(task.watch.ask_once()) => match never {},
             () = stop_requested(&mut stopping) => {}
         }
+        if let Some((retained, limit)) = task.watch.too_many.take() {
+            task.give_up(retained, limit).await;
+        }
+    }
+}
+
+/// Tells of changes that are missing, between these positions.
+pub(super) fn recorded(gap: Option<(Lsn, Lsn)>, slot: &str, status: &watch::Sender<Status>) {
+    if let Some((from, to)) = gap {
+        tracing::error!(
+            slot, %from, %to,
+            help = "the entry with the operation GAP says why; `bemi snapshot` stores the rows anew",
+            "changes are missing: what was committed in between could not be read"
+        );
+        measure::gap(slot);
+        status.send_modify(|status| status.gaps += 1);
     }
 }
 
@@ -175,6 +207,14 @@ impl Task {
             }
             if let Some(slot) = stream.sweep(&self.settings.publication).await? {
                 self.watch.told(&slot);
+                if let Some((retained, limit)) = self.watch.too_many {
+                    let slot = slot.name;
+                    return Err(Error::new(ErrorKind::TooMuchLog {
+                        slot,
+                        retained,
+                        limit,
+                    }));
+                }
             }
         }
     }
@@ -186,6 +226,40 @@ impl Task {
             stream.acknowledge(stored.flush_lsn);
             stored.count(&self.settings.slot, &self.status);
             self.moved = true;
+        }
+    }
+
+    /// Drops the slot, so that the source can drop the log.
+    async fn give_up(&self, retained: u64, limit: u64) {
+        let slot = &self.settings.slot;
+        let dropping = async {
+            let source = Connection::open(&self.settings.source).await?;
+            // Its server process may still be about to end.
+            let mut attempts = 0..GIVE_UP_ATTEMPTS;
+            loop {
+                let dropped = drop_slot(&source, slot).await?;
+                if dropped || attempts.next().is_none() {
+                    return Ok(dropped);
+                }
+                tokio::time::sleep(GIVE_UP_INTERVAL).await;
+            }
+        };
+        let help = "what was not stored is lost, and the source can drop its log";
+        match dropping.await {
+            Ok(true) => tracing::error!(
+                slot,
+                retained,
+                limit,
+                help,
+                "the replication slot is given up"
+            ),
+            Ok(false) => tracing::warn!(
+                slot,
+                "the replication slot cannot be given up: somebody reads from it"
+            ),
+            Err(error) => {
+                tracing::warn!(slot, error = %Chain(&error), "the replication slot cannot be given up");
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use tokio::sync::watch;
 
-use super::guard::Guard;
+use super::guard::{Guard, Verdict};
 use super::handle::Status;
 use super::measure;
 use crate::postgres::{Connection, Endpoint};
@@ -15,6 +15,8 @@ pub(super) struct Watch {
     pub(super) slot: String,
     pub(super) status: watch::Sender<Status>,
     pub(super) guard: Guard,
+    /// How many bytes the source keeps, and may at most, once these are too many.
+    pub(super) too_many: Option<(u64, u64)>,
 }
 
 impl Watch {
@@ -45,8 +47,10 @@ impl Watch {
             status.lag_bytes = Some(lag);
             status.retained_bytes = Some(retained);
         });
-        if self.guard.observe(retained) {
-            tracing::warn!(
+        match self.guard.observe(retained) {
+            Verdict::Fine => self.too_many = None,
+            Verdict::GiveUp { limit } => self.too_many = Some((retained, limit)),
+            Verdict::Tell => tracing::warn!(
                 slot = self.slot,
                 retained_bytes = retained,
                 lag_bytes = lag,
@@ -54,7 +58,7 @@ impl Watch {
                         changes and that no transaction stays open; `max_slot_wal_keep_size` is a limit, \
                         beyond which changes are lost",
                 "the source keeps a lot of log"
-            );
+            ),
         }
     }
 }

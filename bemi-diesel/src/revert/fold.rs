@@ -81,7 +81,7 @@ impl Folding {
             Operation::Create => (None, Some(entry.after.clone())),
             Operation::Update => (Some(entry.before.clone()), Some(entry.after.clone())),
             Operation::Delete => (Some(entry.before.clone()), None),
-            Operation::Truncate | Operation::Snapshot | Operation::Ddl => return,
+            Operation::Truncate | Operation::Snapshot | Operation::Ddl | Operation::Gap => return,
         };
         let incomplete = is_incomplete(before.as_ref(), after.as_ref(), table);
         // An identity that is not the whole row is told only when it changes.

@@ -324,8 +324,12 @@ async fn trail<C: Client<Error = Error>>(
         What::Read(_, ReadTrail(trail)) => trail,
         What::Given(changes) => {
             let mut entries: Vec<Entry> = changes.iter().map(Entry::from).collect();
-            entries
-                .retain(|entry| !matches!(entry.operation, Operation::Snapshot | Operation::Ddl));
+            entries.retain(|entry| {
+                !matches!(
+                    entry.operation,
+                    Operation::Snapshot | Operation::Ddl | Operation::Gap
+                )
+            });
             entries.sort_by_key(Entry::position);
             entries.dedup_by_key(|entry| entry.id);
             run::load_earlier(client, entries, &origin).await?

@@ -70,7 +70,7 @@ impl Selection {
         let mut binds = Vec::new();
         let mut conditions = origin.conditions(&mut binds);
         conditions.extend(self.conditions(&mut binds));
-        conditions.push("operation NOT IN ('SNAPSHOT', 'DDL')".to_owned());
+        conditions.push("operation NOT IN ('SNAPSHOT', 'DDL', 'GAP')".to_owned());
         (select(&conditions), binds)
     }
 

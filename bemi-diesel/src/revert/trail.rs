@@ -149,7 +149,7 @@ impl Rows {
                     rows.present.clear();
                     rows.covered = true;
                 }
-                Operation::Ddl => {}
+                Operation::Ddl | Operation::Gap => {}
             }
         }
         rows

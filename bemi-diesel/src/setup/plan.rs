@@ -1,17 +1,17 @@
 //! What is missing, and the making of it.
 
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{PgLsn, ToSql};
+use tokio_postgres::types::PgLsn;
 
 use super::publish::Publishing;
+use super::reading::Reading;
 use super::selection::Tables;
-use super::source::{Publication, Server, Slot};
-use super::{OnGap, Report, follow, unless_silent};
+use super::source::{Publication, Server};
+use super::{OnGap, Report, follow};
 use crate::Lsn;
 use crate::error::{Error, ErrorKind, quote_identifier};
 use crate::postgres::Connection;
 use crate::settings::Settings;
-use crate::sink::store::{self, Beginning, Holding, Progress};
+use crate::sink::store::{self, Beginning, Holding};
 
 /// A setup whose checks have passed.
 pub(super) struct Plan<'a> {
@@ -19,9 +19,7 @@ pub(super) struct Plan<'a> {
     server: Server,
     on_gap: OnGap,
     publishing: Publishing,
-    slot: Option<Slot>,
-    /// How far changes are stored already.
-    stored: Option<Progress>,
+    reading: Reading<'a>,
 }
 
 impl<'a> Plan<'a> {
@@ -36,52 +34,21 @@ impl<'a> Plan<'a> {
         let publication = Publication::read(source, &settings.publication).await?;
         let publishing =
             Publishing::make(source, &settings.publication, &server, tables, publication).await?;
-        let mut plan = Self {
+        let known = publishing.publication();
+        let reading = Reading::read(source, destination, settings, &server, known).await?;
+        reading.check(on_gap)?;
+        if reading.slot.is_none() {
+            server.check_free_slot()?;
+        }
+        let plan = Self {
             settings,
-            on_gap,
-            stored: None,
-            publishing,
-            slot: Slot::read(source, &settings.slot).await?,
             server,
+            on_gap,
+            publishing,
+            reading,
         };
-        let (source, database) = (plan.server.system_identifier, &plan.server.database);
-        plan.stored = store::progress(destination, source, database).await?;
-        if let Some(slot) = &plan.slot {
-            slot.check_database(database)?;
-        }
-        let readable = plan.slot.as_ref().is_some_and(|slot| !slot.is_lost());
-        if on_gap == OnGap::Refuse {
-            match (&plan.slot, &plan.stored) {
-                (_, Some(stored)) if stored.slot != settings.slot => {
-                    let stored = stored.slot.clone();
-                    return Err(Error::new(ErrorKind::OtherSlot { stored }));
-                }
-                (_, Some(stored)) if !readable => {
-                    return Err(Error::new(ErrorKind::SlotLost {
-                        slot: stored.slot.clone(),
-                        stored: stored.flush_lsn,
-                    }));
-                }
-                (_, Some(stored)) if !plan.publishes_since(stored) => {
-                    let publication = settings.publication.clone();
-                    return Err(Error::new(ErrorKind::PublicationLost { publication }));
-                }
-                (Some(slot), None) => slot.check(database)?,
-                _ => {}
-            }
-        }
-        if plan.slot.is_none() {
-            plan.server.check_free_slot()?;
-        }
         plan.publishing.check_ownership(&plan.server.role)?;
         Ok(plan)
-    }
-
-    /// Whether there has been one publication since the changes of `stored` were read.
-    fn publishes_since(&self, stored: &Progress) -> bool {
-        self.publishing
-            .publication()
-            .is_some_and(|publication| publication.oid == stored.publication)
     }
 
     /// Makes what is missing; after an error, what was made is taken back.
@@ -96,22 +63,16 @@ impl<'a> Plan<'a> {
         report.step(made_tables, format!("table {}", store::CHANGES));
         let outcome = async {
             self.publishing.carry_out(source, report).await?;
-            self.start_slot(source, report, notify).await?;
-            let Some(slot) = Slot::read(source, &self.settings.slot).await? else {
-                let missing = format!("the replication slot {:?}", self.settings.slot);
-                return Err(Error::new(ErrorKind::NotSetUp { missing }));
-            };
+            self.reading.make(source, report, notify).await?;
             let publication = &self.settings.publication;
             let Some(publication) = Publication::read(source, publication).await? else {
                 let missing = format!("the publication {publication:?}");
                 return Err(Error::new(ErrorKind::NotSetUp { missing }));
             };
-            let behind = match self.on_gap {
-                OnGap::Refuse => store::Behind::Stay,
-                #[cfg(feature = "cli")]
-                OnGap::Accept => store::Behind::CatchUp,
-            };
-            store::start(destination, &self.server, &slot, &publication, behind).await?;
+            let starting =
+                self.reading
+                    .start(source, destination, &self.server, &publication, self.on_gap);
+            report.gap = starting.await?;
             self.cover(source, destination).await
         }
         .await;
@@ -132,7 +93,7 @@ impl<'a> Plan<'a> {
             .await?;
         let (lsn, at) = (Lsn::new(row.get::<_, PgLsn>(0).into()), row.get(1));
         for table in self.publishing.altered() {
-            let waited = self.slot.is_none() || !table.is_identified();
+            let waited = self.reading.slot.is_none() || !table.is_identified();
             let mut empty = waited && table.condition.is_none();
             if empty {
                 let only = if table.is_partitioned { "" } else { "ONLY " };
@@ -169,73 +130,11 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Makes the slot unless there is one that can be read.
-    async fn start_slot(
-        &self,
-        source: &Connection,
-        report: &mut Report,
-        notify: fn(&str),
-    ) -> Result<(), Error> {
-        let name = &self.settings.slot;
-        if let Some(slot) = &self.slot
-            && !slot.is_lost()
-        {
-            let skipped = slot.active_pid.is_none() && self.skip_unpublished(source).await?;
-            let what = format!("replication slot {name:?}");
-            report.step(skipped, what);
-            return Ok(());
-        }
-        report.step(true, format!("replication slot {name:?}"));
-        let binds: [&(dyn ToSql + Sync); 1] = [name];
-        if self.slot.is_some() {
-            let drop = "SELECT pg_drop_replication_slot($1)";
-            let dropped = source.client.execute(drop, &binds).await;
-            dropped.map_err(|error| source.error("dropping the lost replication slot", &error))?;
-        }
-        let create = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
-        let creating = source.client.execute(create, &binds);
-        let waiting = "the replication slot waits for the transactions that are running to end; \
-                       `SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL` lists them";
-        unless_silent(creating, waiting, notify)
-            .await
-            .map_err(|error| source.error("creating the replication slot", &error))?;
-        Ok(())
-    }
-
-    /// Moves a slot past changes that cannot be read, as they were made while there was no publication
-    /// (it was dropped, or made after the slot). Whether there may be any.
-    async fn skip_unpublished(&self, source: &Connection) -> Result<bool, Error> {
-        let Settings {
-            slot, publication, ..
-        } = self.settings;
-        match &self.stored {
-            Some(stored) if self.publishes_since(stored) => return Ok(false),
-            // The gap is accepted.
-            Some(_) => {}
-            None => {
-                let peek = "SELECT FROM pg_logical_slot_peek_binary_changes($1, NULL, 1, 'proto_version', '1', \
-                            'publication_names', $2, 'messages', 'true')";
-                let quoted = quote_identifier(publication);
-                match source.client.query(peek, &[slot, &quoted]).await {
-                    Ok(_) => return Ok(false),
-                    Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
-                    Err(error) => {
-                        return Err(source.error("reading from the replication slot", &error));
-                    }
-                }
-            }
-        }
-        let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_insert_lsn())";
-        let advanced = source.client.execute(advance, &[slot]).await;
-        advanced.map_err(|error| source.error("moving the replication slot", &error))?;
-        Ok(true)
-    }
-
     /// Half a setup is worse than none: an idle slot fills the disk, an unread publication confuses.
     /// The replica identities stay: they harm nobody.
     async fn undo(&self, source: &Connection, destination: &Connection, made_tables: bool) {
         // The error that led here is the one to report, so those of the undoing are not.
-        if self.slot.is_none() {
+        if self.reading.slot.is_none() {
             let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1";
             let _best_effort = source.client.execute(drop, &[&self.settings.slot]).await;
         }
@@ -253,7 +152,7 @@ impl<'a> Plan<'a> {
 
     /// What the user should know.
     pub(super) fn notes(&self) -> impl Iterator<Item = String> {
-        let former = self.stored.iter().map(|stored| &stored.slot);
+        let former = self.reading.stored.iter().map(|stored| &stored.slot);
         let former = former.filter(|slot| **slot != self.settings.slot);
         let former = former.map(|slot| {
             format!("stays, and keeps the log from now on: replication slot {slot:?}, unless you drop it")

@@ -102,6 +102,18 @@ impl Server {
     }
 }
 
+/// Drops the slot, unless somebody reads from it. Whether there was one to drop.
+pub(crate) async fn drop_slot(source: &Connection, name: &str) -> Result<bool, Error> {
+    let sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+               WHERE slot_name = $1 AND active_pid IS NULL";
+    let name: [&(dyn ToSql + Sync); 1] = [&name];
+    let dropping = source.client.execute(sql, &name);
+    let dropped = source
+        .answer("dropping the replication slot", dropping)
+        .await?;
+    Ok(dropped > 0)
+}
+
 /// A replication slot as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
@@ -148,14 +160,9 @@ impl Slot {
         }))
     }
 
-    /// Whether the slot can serve a capture of `database`.
-    pub(crate) fn check(&self, database: &str) -> Result<(), Error> {
-        self.check_database(database)?;
-        if self.is_lost() {
-            let problem = "has lost its log: it kept more than max_slot_wal_keep_size allows";
-            return Err(self.wrong(problem));
-        }
-        Ok(())
+    /// The error for a slot that [is lost](Self::is_lost).
+    pub(crate) fn lost(&self) -> Error {
+        self.wrong("has lost its log: it kept more than max_slot_wal_keep_size allows")
     }
 
     /// Whether the server has dropped log that was kept for it.

@@ -3,6 +3,7 @@
 #[cfg(feature = "cli")]
 pub(crate) mod baseline;
 mod encoding;
+pub(crate) mod gap;
 pub(crate) mod poison;
 pub(crate) mod postgres;
 pub(crate) mod store;

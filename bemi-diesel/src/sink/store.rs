@@ -198,59 +198,27 @@ fn no_progress(database: &str) -> Error {
     Error::new(ErrorKind::NotSetUp { missing })
 }
 
-/// What becomes of a stored progress that is behind the slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Behind {
-    /// It stays, and shows that there is a gap.
-    Stay,
-    /// It moves to where the slot is; so does one that is past the end of the log.
-    #[cfg(feature = "cli")]
-    CatchUp,
-}
-
 /// Begins the progress of a source where `slot` is, read through `publication`, unless there is one.
 pub(crate) async fn start(
     destination: &Connection,
     server: &Server,
     slot: &Slot,
     publication: &Publication,
-    behind: Behind,
 ) -> Result<(), Error> {
-    let catch_up = behind != Behind::Stay;
-    destination
-        .client
-        .execute(
-            &format!(
-                "INSERT INTO {PROGRESS} AS p (source, database, slot, flush_lsn, publication) VALUES ($1, $2, $3, $4, $7) \
-                 ON CONFLICT (source, database) DO UPDATE SET slot = excluded.slot, \
-                 publication = excluded.publication, flush_lsn = CASE \
-                 WHEN $5 AND p.flush_lsn NOT BETWEEN excluded.flush_lsn AND $6 THEN excluded.flush_lsn \
-                 ELSE p.flush_lsn END \
-                 WHERE p.slot <> excluded.slot OR $5"
-            ),
-            &[
-                &server.system_identifier,
-                &server.database,
-                &slot.name,
-                &PgLsn::from(slot.confirmed_flush_lsn.as_u64()),
-                &catch_up,
-                &PgLsn::from(slot.log_end.as_u64()),
-                &publication.oid,
-            ],
-        )
-        .await
-        .map_err(|error| destination.error("starting the progress", &error))?;
-    if catch_up {
-        // What was committed in the gap is in no change, so no table's rows are known any more.
-        let sql = format!(
-            "WITH coverage AS (DELETE FROM {COVERAGE} WHERE source = $1 AND database = $2) \
-             DELETE FROM {PARTITIONS} WHERE source = $1 AND database = $2"
-        );
-        let binds: [&(dyn ToSql + Sync); 2] = [&server.system_identifier, &server.database];
-        let forgetting = destination.client.execute(&sql, &binds).await;
-        forgetting.map_err(|error| destination.error("starting the progress", &error))?;
-    }
-    Ok(())
+    let sql = format!(
+        "INSERT INTO {PROGRESS} (source, database, slot, flush_lsn, publication) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (source, database) DO NOTHING"
+    );
+    let binds: [&(dyn ToSql + Sync); 5] = [
+        &server.system_identifier,
+        &server.database,
+        &slot.name,
+        &PgLsn::from(slot.confirmed_flush_lsn.as_u64()),
+        &publication.oid,
+    ];
+    let starting = destination.client.execute(&sql, &binds);
+    let doing = "starting the progress";
+    destination.answer(doing, starting).await.map(|_rows| ())
 }
 
 /// Notes where the changes of a table begin, and from where on they tell all of its rows: what

@@ -96,7 +96,7 @@ impl Coverage {
     pub(super) fn row(&mut self, operation: Operation, position: Lsn) -> JsonObject {
         self.follow(position);
         self.preceding = match operation {
-            Operation::Truncate | Operation::Ddl => Preceding::Other,
+            Operation::Truncate | Operation::Ddl | Operation::Gap => Preceding::Other,
             _ => Preceding::Row,
         };
         self.latest.clone().unwrap_or_default()

@@ -43,7 +43,7 @@ fn a_publication_that_was_dropped_for_a_while_is_a_gap() {
     assert_eq!(accepted.code, 0, "{}", accepted.stderr);
     let _capture = shop.capture();
     insert(&shop, "after");
-    shop.wait_until_stored(2);
+    shop.wait_until_stored(3);
     assert_eq!(titles(&shop), "before after");
 }
 
@@ -129,7 +129,7 @@ fn a_slot_that_lost_its_log_is_made_anew_when_asked() {
     assert_eq!(accepted.code, 0, "{}", accepted.stderr);
     let _capture = shop.capture();
     insert(&shop, "after");
-    shop.wait_until_stored(1);
+    shop.wait_until_stored(2);
     assert_eq!(titles(&shop), "after");
 }
 
@@ -155,7 +155,7 @@ fn an_older_copy_of_the_database_is_not_taken_for_it() {
     assert_eq!(shop.bemi(&["setup", "--accept-gap"]).code, 0);
     let _capture = shop.capture();
     insert(&shop, "after");
-    shop.wait_until_stored(1);
+    shop.wait_until_stored(2);
     assert_eq!(titles(&shop), "after");
 }
 

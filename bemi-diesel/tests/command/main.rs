@@ -15,6 +15,7 @@ mod diff;
 mod export;
 mod failpoints;
 mod follow;
+mod gap;
 mod large;
 mod life;
 mod lost;

@@ -228,8 +228,11 @@ impl Capture {
     /// Waits for the line on standard error that holds `words`; returns it with those before it.
     pub(crate) fn says(&self, words: &str) -> Vec<String> {
         let mut said = Vec::new();
+        let deadline = std::time::Instant::now() + 4 * PATIENCE;
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            // It may say other things all the while.
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            match self.lines.recv_timeout(PATIENCE.min(left)) {
                 Ok(line) => said.push(line),
                 Err(error) => panic!("{words:?} was not said ({error}): {said:#?}"),
             }
