@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 pub use redaction::{REDACTED, Redaction};
 #[cfg(any(feature = "sync", feature = "async", feature = "capture", test))]
 pub(crate) use wire::Lead;
+pub(crate) use wire::MembersJson;
 #[cfg(any(feature = "sync", feature = "async", test))]
 pub(crate) use wire::{message, sql_member};
 
@@ -40,8 +41,9 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// statement's text and the protocol.
 ///
 /// A context that is longer is cut when it is sent, the largest members first: the value of such a
-/// member becomes the text `oversized: 1048577 bytes`, which is what then stands in `changes`, and a
-/// warning is logged. Everything else in the context arrives. A member whose key alone is longer than
+/// member becomes the text `oversized: 1048577 bytes`, which is what then stands in `changes`, a
+/// warning is logged, and the write is counted. (`RefusedContext::Error` makes it an error instead.) Everything else
+/// in the context arrives. A member whose key alone is longer than
 /// 128 bytes is left out instead, as are the largest of thousands of small ones.
 ///
 /// The length is that of the JSON in ASCII, in which `é` takes six bytes and a character beyond the

@@ -114,7 +114,8 @@ pub use connection::BemiConnection;
 pub use connection::{AsyncBemiConnection, AsyncTransactionBuilder};
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use connection::{
-    ContextCounters, ContextPolicy, Injection, MissingContext, MissingContextError, RefusedContext,
+    ContextCounters, ContextPolicy, Injection, MissingContext, MissingContextError,
+    OversizedContextError, RefusedContext,
 };
 pub use context::{
     Context, MAX_CONTEXT_BYTES, MAX_MESSAGE_BYTES, PREFIX, REDACTED, RESERVED_MEMBER, Redaction,

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use crate::context::MembersJson;
 use crate::{Context, Redaction};
 
 pub use ambient::Entered;
@@ -59,7 +60,7 @@ struct Inner {
 struct State {
     context: Context,
     /// The wire form of `context`, made by the first statement that needs it after a change.
-    members_json: Option<Arc<str>>,
+    members_json: Option<MembersJson>,
 }
 
 impl SharedContext {
@@ -200,13 +201,13 @@ impl SharedContext {
         not(any(feature = "sync", feature = "async")),
         allow(dead_code, reason = "only the connections send it")
     )]
-    pub(crate) fn members_json(&self) -> Arc<str> {
+    pub(crate) fn members_json(&self) -> MembersJson {
         let mut state = self.lock();
         let State {
             context,
             members_json,
         } = &mut *state;
-        Arc::clone(members_json.get_or_insert_with(|| {
+        let made = members_json.get_or_insert_with(|| {
             let members = context.members_json();
             if members.cut > 0 {
                 tracing::warn!(
@@ -215,8 +216,9 @@ impl SharedContext {
                     "a context is too long: its largest members are not recorded"
                 );
             }
-            members.json.into()
-        }))
+            members
+        });
+        made.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

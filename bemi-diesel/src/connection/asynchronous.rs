@@ -45,6 +45,10 @@ use crate::history::Travel;
 /// - Through `&AsyncBemiConnection`, which diesel-async offers for pipelining, a write that cannot carry
 ///   its context itself is sent without one: a transaction around it would take in the statements
 ///   beside it.
+/// - Behind [pgbouncer](https://www.pgbouncer.org/config.html) in transaction mode nothing is different from
+///   `AsyncPgConnection`: tokio-postgres prepares every statement in a round trip of its own, so outside a transaction
+///   it takes pgbouncer 1.21 with `max_prepared_statements`. Below that, write in transactions, with
+///   [`CacheSize::Disabled`].
 /// - A future that is dropped between a write and the `COMMIT` around it leaves the transaction to be
 ///   rolled back by the next statement; a pool discards the connection.
 ///
@@ -79,6 +83,10 @@ pub struct AsyncBemiConnection {
 
 impl AsyncBemiConnection {
     /// Wraps a connection, such as one with TLS. See also [`AsyncConnection::establish`].
+    ///
+    /// Code that does not await takes it inside an
+    /// [`AsyncConnectionWrapper`](https://docs.rs/diesel-async/latest/diesel_async/async_connection_wrapper/), which
+    /// needs no libpq.
     #[must_use]
     pub fn new(mut inner: AsyncPgConnection) -> Self {
         let status = AnsiTransactionManager::transaction_manager_status_mut(&mut inner);
@@ -88,6 +96,41 @@ impl AsyncBemiConnection {
             session: Arc::new(Mutex::new(Session::new(in_transaction))),
             travel: None,
         }
+    }
+
+    /// Wraps a client whose connection is driven elsewhere. See [`AsyncPgConnection::try_from`].
+    ///
+    /// # Errors
+    ///
+    /// If the session cannot be set up.
+    pub async fn try_from(client: tokio_postgres::Client) -> ConnectionResult<Self> {
+        AsyncPgConnection::try_from(client).await.map(Self::new)
+    }
+
+    /// Wraps a client, and drives its connection. See [`AsyncPgConnection::try_from_client_and_connection`].
+    ///
+    /// # Errors
+    ///
+    /// If the session cannot be set up.
+    pub async fn try_from_client_and_connection<S>(
+        client: tokio_postgres::Client,
+        connection: tokio_postgres::Connection<tokio_postgres::Socket, S>,
+    ) -> ConnectionResult<Self>
+    where
+        S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+    {
+        AsyncPgConnection::try_from_client_and_connection(client, connection)
+            .await
+            .map(Self::new)
+    }
+
+    /// What cancels the query that runs. See [`AsyncPgConnection::cancel_token`].
+    ///
+    /// A write that is cancelled may be one of the statements around it, such as its `COMMIT`; the error and the
+    /// rows are the same.
+    #[must_use]
+    pub fn cancel_token(&self) -> tokio_postgres::CancelToken {
+        self.inner.cancel_token()
     }
 
     /// The wrapped connection.

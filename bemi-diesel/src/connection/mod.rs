@@ -38,6 +38,9 @@ mod transaction;
 #[cfg(feature = "async")]
 pub use asynchronous::{AsyncBemiConnection, AsyncTransactionBuilder};
 pub use counters::ContextCounters;
-pub use policy::{ContextPolicy, Injection, MissingContext, MissingContextError, RefusedContext};
+pub use policy::{
+    ContextPolicy, Injection, MissingContext, MissingContextError, OversizedContextError,
+    RefusedContext,
+};
 #[cfg(feature = "sync")]
 pub use sync::BemiConnection;

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::emit::DEFAULT_SQL_BYTES;
 use super::statement::Kind;
+use crate::context::MAX_CONTEXT_BYTES;
 
 /// The policy of the connections that are made from now on. `None`: the default one.
 static INSTALLED: RwLock<Option<Arc<ContextPolicy>>> = RwLock::new(None);
@@ -71,17 +72,28 @@ pub enum MissingContext {
     Error,
 }
 
-/// What happens to a write whose message the server refuses: its user may not execute
-/// `pg_logical_emit_message`.
+/// What happens to a write whose context cannot be recorded: the server refuses the message, as its user may not
+/// execute `pg_logical_emit_message`, or the context is longer than
+/// [`MAX_CONTEXT_BYTES`](crate::MAX_CONTEXT_BYTES).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusedContext {
-    /// It is sent without, as are those after it on the same connection. That is logged as a warning, and
-    /// [counted](crate::ContextCounters::refused).
+    /// It is sent without, as are those after it on the same connection, or with what is left of a context that is
+    /// too long. That is logged as a warning, and counted: [`refused`](crate::ContextCounters::refused),
+    /// [`cut`](crate::ContextCounters::cut).
     #[default]
     Allow,
-    /// The application gets the server's error, and nothing is written.
+    /// Nothing is written, and the application gets the server's error; of a context that is too long it is a
+    /// [`QueryBuilderError`](diesel::result::Error::QueryBuilderError) that holds an [`OversizedContextError`], before
+    /// anything is sent.
     Error,
+}
+
+/// A write that was not sent as its context is too long, as [`RefusedContext::Error`] has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OversizedContextError {
+    /// How many members would have been cut.
+    pub(super) cut: usize,
 }
 
 /// A write that was not sent, as [`MissingContext::Error`] has it.
@@ -126,7 +138,7 @@ impl ContextPolicy {
         self
     }
 
-    /// What happens to a write whose message the server refuses. Default: [`RefusedContext::Allow`].
+    /// What happens to a write whose context cannot be recorded. Default: [`RefusedContext::Allow`].
     #[must_use]
     pub fn refused(mut self, refused: RefusedContext) -> Self {
         self.refused = refused;
@@ -135,6 +147,15 @@ impl ContextPolicy {
 
     /// How many bytes of a statement's text go into its context under `"SQL"`, without the values that are
     /// bound to it. Zero: no text. Default: 1024.
+    ///
+    /// In a transaction the message on its `COMMIT` covers all rows, so they have a text only if it is the text of
+    /// all statements that wrote them, or may have: one, or the same again and again. Where they differ, none
+    /// stands there rather than another's, and so behind a change of the context. Telling each its own takes a
+    /// message for each, which in a transaction is either a round trip more, or a part of the statement, whose
+    /// failure would end the transaction.
+    ///
+    /// Where text and context together are longer than [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES), the text is
+    /// left out.
     #[must_use]
     pub fn sql_bytes(mut self, bytes: usize) -> Self {
         self.sql_bytes = bytes;
@@ -205,6 +226,27 @@ impl MissingContextError {
         self.table.as_deref()
     }
 }
+
+impl OversizedContextError {
+    /// How many members of the context would not have been recorded as they are.
+    #[must_use]
+    pub fn cut(&self) -> usize {
+        self.cut
+    }
+}
+
+impl fmt::Display for OversizedContextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the context is longer than {MAX_CONTEXT_BYTES} bytes, so {} of its members would be lost: set less, or \
+             allow it with ContextPolicy::refused",
+            self.cut
+        )
+    }
+}
+
+impl StdError for OversizedContextError {}
 
 impl fmt::Display for MissingContextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

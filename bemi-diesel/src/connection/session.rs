@@ -8,11 +8,13 @@ use diesel::pg::{Pg, PgQueryBuilder};
 use diesel::query_builder::{QueryBuilder, QueryFragment, QueryId};
 use diesel::result::{Error, QueryResult};
 
-use super::counters::{count_missing, count_refused};
+use super::counters::{count_cut, count_missing, count_refused};
 use super::facts::{Facts, Rules, Suspicion, is_denied, is_of_the_server};
 use super::inline::{Inline, inline_of};
 use super::plan::{BatchPlan, Plan, Request, plan, plan_batch};
-use super::policy::{ContextPolicy, MissingContext, MissingContextError, RefusedContext};
+use super::policy::{
+    ContextPolicy, MissingContext, MissingContextError, OversizedContextError, RefusedContext,
+};
 use super::statement::{Control, Kind, Statement};
 use super::transaction::{Members, Transaction};
 use crate::scope::SharedContext;
@@ -245,9 +247,16 @@ impl Session {
         if !kind.writes() || self.policy.passes(kind) {
             return Ok(());
         }
-        if members.is_some() {
+        if let Some(members) = members {
             if self.facts.denied {
                 count_refused();
+            }
+            if members.cut > 0 {
+                count_cut();
+                if !self.may_go_without() {
+                    let oversized = OversizedContextError { cut: members.cut };
+                    return Err(Error::QueryBuilderError(oversized.into()));
+                }
             }
             return Ok(());
         }

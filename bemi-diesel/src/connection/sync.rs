@@ -68,6 +68,13 @@ use crate::history::{Past, Travel};
 ///
 /// What is to happen without a context, or without the right to write it, says a [`ContextPolicy`].
 ///
+/// Behind [pgbouncer] in transaction mode nothing is different from `PgConnection`: statements must not be kept
+/// ([`set_prepared_statement_cache_size`](Connection::set_prepared_statement_cache_size) with
+/// [`CacheSize::Disabled`]), unless pgbouncer is 1.21 or later and its `max_prepared_statements` is set. What the
+/// wrapper sends more is in the same transaction. (The capture needs a connection of its own to the server
+/// itself.)
+///
+/// [pgbouncer]: https://www.pgbouncer.org/config.html
 /// [rule]: https://www.postgresql.org/docs/current/rules-update.html
 ///
 /// ```no_run
@@ -111,6 +118,9 @@ impl BemiConnection {
     ///
     /// What is written through it carries no context. A transaction that is begun or ended through it
     /// goes unnoticed, so end it where it was begun.
+    ///
+    /// It is what `COPY … TO` needs, as diesel lets nobody else carry that out, and loses nothing, as that reads:
+    /// `diesel::copy_to(todos::table).load_raw(connection.inner_mut())`.
     pub fn inner_mut(&mut self) -> &mut PgConnection {
         &mut self.inner
     }

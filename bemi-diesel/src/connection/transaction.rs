@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::emit::{self, When};
 use super::statement::Control;
+use crate::context::MembersJson;
 
 /// A context in its wire form, or none: code outside every scope.
-pub(super) type Members = Option<Arc<str>>;
+pub(super) type Members = Option<MembersJson>;
 
 /// The transaction that a connection is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,15 +51,21 @@ enum Coverage {
     Told(Members),
 }
 
-/// The statements that a due message covers.
+/// The text of the statements that a due message covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Text {
+    /// They all have this one, as those in a loop do.
     One(Arc<str>),
-    /// More than one, or one whose text is not known.
+    /// More than one, or one that is not known.
     Many,
 }
 
 impl Text {
+    /// The text of these statements and `other` ones.
+    fn and(self, other: &Self) -> Self {
+        if self == *other { self } else { Self::Many }
+    }
+
     fn one(&self) -> Option<&str> {
         match self {
             Self::One(text) => Some(text),
@@ -134,10 +141,13 @@ impl Block {
         let text = text.map_or(Text::Many, |text| Text::One(Arc::clone(text)));
         let (coverage, before) = match std::mem::take(&mut self.coverage) {
             Coverage::Clean => (Coverage::Due { members, text }, None),
-            Coverage::Due { members: old, .. } if old == members => (
+            Coverage::Due {
+                members: old,
+                text: before,
+            } if old == members => (
                 Coverage::Due {
                     members,
-                    text: Text::Many,
+                    text: before.and(&text),
                 },
                 None,
             ),
@@ -177,7 +187,7 @@ impl Block {
             return None;
         };
         let message = emit::select(Some(members), text.one(), When::Always);
-        self.coverage = Coverage::Told(Some(Arc::clone(members)));
+        self.coverage = Coverage::Told(Some(members.clone()));
         Some(message)
     }
 

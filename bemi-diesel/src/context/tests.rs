@@ -16,7 +16,7 @@ fn message_holds_members_statement_and_hint() {
     let context = Context::new().with("user_id", 7).with("tags", ["a", "b"]);
     assert_eq!(
         message(
-            &context.members_json().json,
+            &context.members_json(),
             Some(&sql_member("DELETE FROM \"t\"")),
             Lead::Row
         ),
@@ -30,7 +30,7 @@ fn the_reserved_member_is_not_sent() {
         .with("_bemi", json!({"lead": true}))
         .with("a", 1);
     assert_eq!(
-        message(&context.members_json().json, None, Lead::None),
+        message(&context.members_json(), None, Lead::None),
         r#"{"a":1}"#
     );
 }
@@ -40,7 +40,7 @@ fn the_applications_own_sql_member_wins() {
     let context = Context::new().with("SQL", "mine");
     assert_eq!(
         parsed(&message(
-            &context.members_json().json,
+            &context.members_json(),
             Some(&sql_member("SELECT 1")),
             Lead::None
         ))["SQL"],
@@ -53,7 +53,7 @@ fn hostile_text_stays_inside_its_value() {
     let text = "\"},\"_bemi\":{\"lead\":true}, ' \\ */ /*Bemi %s \0 \u{1F600}";
     let context = Context::new().with(text, text);
     assert_eq!(
-        parsed(&message(&context.members_json().json, None, Lead::None)),
+        parsed(&message(&context.members_json(), None, Lead::None)),
         json!({text: text})
     );
 }
@@ -120,11 +120,7 @@ fn it_serialises_as_the_object_that_it_is() {
 fn the_wire_is_ascii_in_keys_values_and_statement() {
     let text = "é \u{1F600}\u{fffd} \0 \u{7f} \" \\ Ω";
     let context = Context::new().with(text, json!({text: [text]}));
-    let wire = message(
-        &context.members_json().json,
-        Some(&sql_member(text)),
-        Lead::Row,
-    );
+    let wire = message(&context.members_json(), Some(&sql_member(text)), Lead::Row);
     assert!(wire.is_ascii(), "{wire}");
     assert!(wire.contains(r"\u00e9 \ud83d\ude00\ufffd \u0000"), "{wire}");
     assert_eq!(
@@ -141,14 +137,22 @@ fn full() -> Context {
 #[test]
 fn a_context_as_long_as_it_may_be_is_sent_whole() {
     let members = full().members_json();
-    assert_eq!(
-        (members.json.len() + 1, members.cut),
-        (MAX_CONTEXT_BYTES, 0)
-    );
+    assert_eq!((members.len() + 1, members.cut), (MAX_CONTEXT_BYTES, 0));
     // Even with the longest statement that the connections add, however it is escaped.
     let statement = "\u{1}".repeat(1024) + "…";
-    let wire = message(&members.json, Some(&sql_member(&statement)), Lead::Row);
+    let wire = message(&members, Some(&sql_member(&statement)), Lead::Row);
     assert!(wire.len() <= MAX_MESSAGE_BYTES);
+}
+
+#[test]
+fn a_text_that_has_no_room_beside_the_context_is_left_out() {
+    let members = full().members_json();
+    let longest = MAX_MESSAGE_BYTES - members.len() - r#"{"SQL":"",,}"#.len();
+    for (length, fits) in [(longest, true), (longest + 1, false)] {
+        let wire = message(&members, Some(&sql_member(&"x".repeat(length))), Lead::None);
+        assert!(wire.len() <= MAX_MESSAGE_BYTES, "{length}");
+        assert_eq!(wire.starts_with(r#"{"SQL":"#), fits, "{length}");
+    }
 }
 
 #[test]
@@ -160,7 +164,7 @@ fn of_a_context_that_is_too_long_the_largest_members_are_cut() {
     let members = context.members_json();
     assert_eq!(members.cut, 1);
     assert_eq!(
-        parsed(&message(&members.json, None, Lead::None))["a"],
+        parsed(&message(&members, None, Lead::None))["a"],
         format!("oversized: {} bytes", MAX_CONTEXT_BYTES - 1)
     );
     // The text is cut at what it takes on the wire.
@@ -168,7 +172,7 @@ fn of_a_context_that_is_too_long_the_largest_members_are_cut() {
         .with("é", "é".repeat(MAX_CONTEXT_BYTES / 6))
         .with("user_id", 7);
     assert_eq!(
-        parsed(&message(&context.members_json().json, None, Lead::None)),
+        parsed(&message(&context.members_json(), None, Lead::None)),
         json!({"é": format!("oversized: {} bytes", MAX_CONTEXT_BYTES / 6 * 6 + 11), "user_id": 7})
     );
 }
@@ -179,13 +183,13 @@ fn keys_can_be_too_long_and_members_too_many() {
         .with("k".repeat(MAX_CONTEXT_BYTES), 1)
         .with("user_id", 7);
     let members = context.members_json();
-    assert_eq!((members.json.as_str(), members.cut), (r#""user_id":7"#, 1));
+    assert_eq!((&*members, members.cut), (r#""user_id":7"#, 1));
 
     let many: Context = (0..100_000).map(|n| (format!("key {n:06}"), n)).collect();
     let members = many.members_json();
-    let left = parsed(&message(&members.json, None, Lead::None));
+    let left = parsed(&message(&members, None, Lead::None));
     let left = left.as_object().expect("an object").len();
-    assert!(members.json.len() <= MAX_CONTEXT_BYTES);
+    assert!(members.len() <= MAX_CONTEXT_BYTES);
     assert_eq!(left + members.cut, 100_000);
 }
 

@@ -7,6 +7,8 @@
 //! [encoding of its database]: https://www.postgresql.org/docs/current/multibyte.html
 
 use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -17,12 +19,28 @@ use super::{Context, MAX_CONTEXT_BYTES, RESERVED_MEMBER};
 /// A member with a longer key is left out, rather than kept with a note, when the context is too long.
 const MAX_NOTED_KEY_BYTES: usize = 128;
 
-/// The members of a context on the wire.
+/// The members of a context on the wire, as they stand between the braces of the message: `"a":1,"b":2`, without
+/// the reserved one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MembersJson {
-    /// As they stand between the braces of the message: `"a":1,"b":2`, without the reserved one.
-    pub(crate) json: String,
+    json: Arc<str>,
     /// How many of them are not what was set, because all together they were too long.
     pub(crate) cut: usize,
+}
+
+impl MembersJson {
+    pub(crate) fn new(json: impl Into<Arc<str>>, cut: usize) -> Self {
+        let json = json.into();
+        Self { json, cut }
+    }
+}
+
+impl Deref for MembersJson {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.json
+    }
 }
 
 impl Context {
@@ -35,10 +53,7 @@ impl Context {
             write_member(&mut json, key, value);
         }
         if json.len() < MAX_CONTEXT_BYTES {
-            return MembersJson {
-                json: into_string(json),
-                cut: 0,
-            };
+            return MembersJson::new(into_string(json), 0);
         }
         self.cut_members_json()
     }
@@ -75,10 +90,7 @@ impl Context {
             }
         }
         members.retain(|member| !member.is_empty());
-        MembersJson {
-            json: members.join(","),
-            cut,
-        }
+        MembersJson::new(members.join(","), cut)
     }
 }
 
@@ -116,14 +128,17 @@ pub(crate) fn sql_member(text: &str) -> String {
 /// [`sql_member`]) and the hint.
 ///
 /// The statement comes first, so that a member `SQL` of the application's own wins (of two equal keys
-/// jsonb keeps the last).
+/// jsonb keeps the last). Where there is no room for it, it gives way to the context.
 #[cfg(any(feature = "sync", feature = "async", test))]
 pub(crate) fn message(members_json: &str, sql_member: Option<&str>, lead: Lead) -> String {
-    let sql_member = sql_member.unwrap_or_default();
     let hint = match lead {
         Lead::None => "",
         Lead::Row => "\"_bemi\":{\"lead\":true}",
     };
+    let others = members_json.len() + hint.len() + "{,,}".len();
+    let room = super::MAX_MESSAGE_BYTES.saturating_sub(others);
+    let sql_member = sql_member.filter(|text| text.len() <= room);
+    let sql_member = sql_member.unwrap_or_default();
     let mut json = String::with_capacity(sql_member.len() + members_json.len() + hint.len() + 4);
     json.push('{');
     for part in [sql_member, members_json, hint] {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::{Instrument as _, Span};
 
 use super::handle::Status;
 use super::measure;
@@ -19,6 +20,18 @@ pub(super) enum Due {
     Batch(Batch),
     /// The next changes of the transaction that is being read.
     Part(Part),
+}
+
+impl Due {
+    fn span(&self) -> Span {
+        match self {
+            Self::Batch(batch) => {
+                let transactions = batch.transactions.len();
+                tracing::debug_span!("store", transactions, flush_lsn = %batch.flush_lsn)
+            }
+            Self::Part(changes) => tracing::debug_span!("store_part", changes = changes.len()),
+        }
+    }
 }
 
 /// The sink, which stores one thing after another in a task of its own. What it is doing when this is dropped ends
@@ -44,7 +57,8 @@ impl Storing {
     /// Begins to store it. Only when [idle](Self::is_idle).
     pub(super) fn begin(&mut self, due: Due) {
         if let Some(sink) = self.idle.take() {
-            self.busy.spawn(store(sink, due));
+            let span = due.span();
+            self.busy.spawn(store(sink, due).instrument(span));
         }
     }
 

@@ -47,24 +47,27 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
         .with_jitter();
     let mut delays = backoff.build();
     loop {
-        let error = match task.stream().await {
-            Ok(()) => {
-                task.status
-                    .send_modify(|status| status.state = State::Stopped);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        let mut error = error;
-        if task.settings.on_gap == GapPolicy::Record && error.kind().is_gap() {
-            match record_gap(&task.settings).await {
-                Ok(gap) => {
+        let mut stopping = task.stopping.clone();
+        let mut outcome = task.stream().await;
+        if let Err(error) = &outcome
+            && error.kind().is_gap()
+            && task.settings.on_gap == GapPolicy::Record
+        {
+            // A new slot waits for the transactions that are running.
+            match unless_overdue(&mut stopping, record_gap(&task.settings)).await {
+                Some(Ok(gap)) => {
                     recorded(gap, &task.settings.slot, &task.status);
                     continue;
                 }
-                Err(other) => error = other,
+                Some(Err(error)) => outcome = Err(error),
+                None => outcome = Ok(()),
             }
         }
+        let Err(error) = outcome else {
+            let stopped = |status: &mut Status| status.state = State::Stopped;
+            task.status.send_modify(stopped);
+            return Ok(());
+        };
         if let ErrorKind::SlotInUse { pid, .. } = error.kind() {
             task.stand_by(*pid).await;
             continue;
@@ -94,14 +97,14 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
         if was_streaming {
             measure::reconnects(&task.settings.slot);
         }
-        let mut stopping = task.stopping.clone();
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             never = Box::pin(task.watch.ask_once()) => match never {},
             () = stop_requested(&mut stopping) => {}
         }
         if let Some((retained, limit)) = task.watch.too_many.take() {
-            task.give_up(retained, limit).await;
+            let giving_up = task.give_up(retained, limit);
+            let _overdue = unless_overdue(&mut stopping, giving_up).await;
         }
     }
 }

@@ -151,7 +151,7 @@ mod command {
 
         async fn begin(&mut self, context: &Context) -> Result<(), Error> {
             Connection::batch(self, "beginning a transaction", "BEGIN").await?;
-            let message = format!("{{{}}}", context.members_json().json);
+            let message = format!("{{{}}}", &*context.members_json());
             let emit =
                 "SELECT pg_catalog.pg_logical_emit_message(true, $1::text, $2::text)::text AS line";
             self.lines(emit, &[PREFIX.to_owned(), message]).await?;

@@ -1,6 +1,9 @@
 //! Changes that are missing are recorded, and the capture goes on, where that was asked for.
 
+use std::time::Instant;
+
 use bemi_tests::{Cluster, Database};
+use rustix::process::Signal;
 
 use crate::proxy::Proxy;
 use crate::support::{Capture, Shop, wait_until};
@@ -153,6 +156,39 @@ fn rows_of_a_time_before_the_gap_are_not_guessed() {
     shop.wait_until_stored(4);
     let outcome = shop.bemi(&["as-of", &before, "todos", "--json"]);
     assert_eq!(outcome.code, 1, "{}", outcome.stdout);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_new_slot() {
+    let shop = Shop::set_up();
+    let mut capture = recording(&shop);
+    let mut client = shop.client();
+    let mut running = client.transaction().unwrap();
+    running
+        .batch_execute("INSERT INTO todos (title) VALUES ('running')")
+        .unwrap();
+    let slot = shop.slot();
+    // It reads again in a moment.
+    let dropped = format!(
+        "DO $$ BEGIN \
+             PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{slot}'; \
+             PERFORM pg_drop_replication_slot('{slot}'); \
+         EXCEPTION WHEN object_in_use THEN END $$"
+    );
+    wait_until("the slot is dropped", || {
+        shop.sql(&dropped);
+        shop.value(&format!(
+            "SELECT NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}' AND active_pid IS NULL) \
+             AND NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}' AND confirmed_flush_lsn IS NOT NULL)"
+        ))
+    });
+    capture.says("the replication slot waits for the transactions that are running to end");
+    let told = Instant::now();
+    capture.signal(Signal::TERM);
+    let (code, said) = capture.last_words();
+    let took = told.elapsed();
+    assert!(code == 0 && took.as_secs() < 12, "{code} {took:?} {said}");
+    running.rollback().unwrap();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use bemi_tests::{Cluster, Shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::support::{Capture, Shop};
+use crate::support::{Capture, Shop, wait_until};
 
 #[test]
 fn a_signal_stops_it_cleanly() {
@@ -34,7 +34,17 @@ fn once_it_has_stopped_its_slot_is_free() {
     let walsender = Pid::from_raw(shop.value(&slot)).unwrap();
     kill_process(walsender, Signal::STOP).unwrap();
     capture.signal(Signal::TERM);
-    std::thread::park_timeout(std::time::Duration::from_millis(300));
+    // It asks for its slot, and asks again.
+    let asks = format!(
+        "SELECT max(query_start)::text FROM pg_stat_activity WHERE query_start > '{}' \
+         AND query LIKE '%JOIN pg_stat_activity a ON a.pid = s.active_pid%' AND pid <> pg_backend_pid()",
+        shop.value::<String>("SELECT clock_timestamp()::text")
+    );
+    let mut asked = std::collections::BTreeSet::new();
+    wait_until("it waits for its slot", || {
+        asked.extend(shop.value::<Option<String>>(&asks));
+        asked.len() > 5
+    });
     let ended = capture.has_ended();
     kill_process(walsender, Signal::CONT).unwrap();
     assert!(!ended, "it ended while its slot was held");

@@ -96,6 +96,32 @@ impl Database {
             .collect()
     }
 
+    /// Every row of every table.
+    pub(crate) fn contents(&self) -> Vec<String> {
+        #[derive(QueryableByName)]
+        struct Value {
+            #[diesel(sql_type = Text)]
+            value: String,
+        }
+        let c = &mut self.plain();
+        let mut ask = |sql: &str| {
+            let rows: Vec<Value> = diesel::sql_query(sql).load(c).expect("the contents");
+            rows.into_iter().map(|row| row.value).collect::<Vec<_>>()
+        };
+        let tables = ask("SELECT oid::regclass::text AS value FROM pg_class \
+             WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY relname");
+        tables
+            .into_iter()
+            .map(|table| {
+                // When a migration was run is another time each time.
+                let rows = ask(&format!(
+                    "SELECT (to_jsonb(t) - 'run_on')::text AS value FROM {table} t ORDER BY value"
+                ));
+                format!("{table}: {rows:?}")
+            })
+            .collect()
+    }
+
     fn raw_log(&self) -> Vec<String> {
         #[derive(QueryableByName)]
         struct Line {

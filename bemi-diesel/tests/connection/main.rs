@@ -6,6 +6,7 @@
     reason = "diesel's macros write items without"
 )]
 
+mod alike;
 mod asynchronous;
 mod autocommit;
 mod database;

@@ -5,8 +5,8 @@ mod asynchronous;
 use std::error::Error as _;
 
 use bemi_diesel::{
-    BemiConnection, ContextCounters, ContextPolicy, Injection, MissingContext, MissingContextError,
-    RefusedContext,
+    BemiConnection, Context, ContextCounters, ContextPolicy, Injection, MAX_CONTEXT_BYTES,
+    MissingContext, MissingContextError, OversizedContextError, RefusedContext, sync_scope,
 };
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -215,4 +215,67 @@ fn what_the_server_refuses_is_counted() {
         assert_eq!(c.transaction(|c| insert(c, 3)), Ok(1));
     });
     assert!(ContextCounters::read().refused - before >= 3);
+}
+
+/// A context of which one member is longer than a message may be.
+fn too_long(n: i32) -> Context {
+    Context::new()
+        .with("n", n)
+        .with("x", "x".repeat(MAX_CONTEXT_BYTES))
+}
+
+fn oversized<T: std::fmt::Debug>(result: QueryResult<T>) {
+    let error = result.expect_err("the context is too long");
+    let Error::QueryBuilderError(error) = error else {
+        panic!("another error: {error}");
+    };
+    let oversized = error
+        .downcast::<OversizedContextError>()
+        .expect("it says so");
+    assert_eq!(oversized.cut(), 1);
+    assert_eq!(
+        oversized.to_string(),
+        "the context is longer than 1040384 bytes, so 1 of its members would be lost: set less, or allow it \
+         with ContextPolicy::refused"
+    );
+}
+
+#[test]
+fn a_context_that_is_too_long() {
+    let database = Database::new();
+    let c = &mut database.wrapped();
+    let before = ContextCounters::read().cut;
+    sync_scope(too_long(1), || assert_eq!(insert(c, 1), Ok(1)));
+    assert_eq!(
+        database.log(),
+        ["INSERT 1, context 1 lead INSERT"],
+        "by default it is cut"
+    );
+    c.set_policy(ContextPolicy::new().refused(RefusedContext::Error));
+    sync_scope(too_long(2), || {
+        oversized(insert(c, 2));
+        let returned = diesel::insert_into(todos::table).values(todo(2));
+        oversized(returned.get_result::<(i32, String)>(c));
+        oversized(c.transaction(|c| insert(c, 2)));
+        oversized(c.batch_execute("DELETE FROM todos"));
+        oversized(sql_query("WITH x AS (DELETE FROM todos) SELECT 1").execute(c));
+        // What writes nothing needs no context.
+        assert_eq!(todos::table.count().get_result(c), Ok(1_i64));
+    });
+    assert!(ContextCounters::read().cut - before >= 6);
+    with(3, || assert_eq!(insert(c, 3), Ok(1)));
+    // The transaction that was begun before goes on.
+    let caught = c.transaction(|c| {
+        with(4, || insert(c, 4))?;
+        sync_scope(too_long(5), || oversized(insert(c, 5)));
+        with(4, || insert(c, 6))
+    });
+    assert_eq!(caught, Ok(1));
+    assert_eq!(
+        database.log(),
+        [
+            "INSERT 3, context 3 lead INSERT",
+            "INSERT 4, INSERT 6, context 4 - INSERT",
+        ]
+    );
 }

@@ -82,45 +82,6 @@ fn a_pool() {
     );
 }
 
-#[derive(diesel::MultiConnection)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "the variants are what an application would write"
-)]
-enum Any {
-    Bemi(BemiConnection),
-    Plain(PgConnection),
-}
-
-#[test]
-fn a_multi_connection() {
-    let database = Database::new();
-    let c = &mut Any::Bemi(database.wrapped());
-    with(1, || {
-        let inserted = diesel::insert_into(todos::table)
-            .values((todos::id.eq(1), todos::title.eq("a")))
-            .execute(c);
-        assert_eq!(inserted, Ok(1));
-        let row: (i32, String) = diesel::update(todos::table.find(1))
-            .set(todos::title.eq("b"))
-            .get_result(c)
-            .expect("a row");
-        assert_eq!(row, (1, "b".to_owned()));
-        c.transaction(|c| diesel::delete(todos::table.find(1)).execute(c))
-            .expect("a row");
-    });
-    let plain = &mut Any::Plain(database.plain());
-    assert_eq!(todos::table.count().get_result(plain), Ok(0_i64));
-    assert_eq!(
-        database.log(),
-        [
-            "INSERT 1, context 1 lead INSERT",
-            "UPDATE 1, context 1 lead UPDATE",
-            "DELETE 1, context 1 - DELETE",
-        ]
-    );
-}
-
 #[test]
 fn test_transactions() {
     let database = Database::new();

@@ -34,7 +34,7 @@ fn the_context_rides_on_the_commit() {
     assert_eq!(
         database.log(),
         [
-            "INSERT 1, INSERT 2, context 1 - -",
+            "INSERT 1, INSERT 2, context 1 - INSERT",
             "DELETE 1, context 1 - DELETE"
         ]
     );
@@ -82,7 +82,7 @@ fn savepoints() {
     });
     assert_eq!(
         database.log(),
-        ["INSERT 1, INSERT 2, INSERT 4, context 1 - -"]
+        ["INSERT 1, INSERT 2, INSERT 4, context 1 - INSERT"]
     );
 }
 

@@ -2,7 +2,8 @@
 
 use bemi_diesel::{AsyncBemiConnection, BemiConnection, Context, scope, sync_scope};
 use bemi_tests::Database;
-use diesel::prelude::*;
+use diesel::prelude::{Connection, ExpressionMethods, PgConnection, QueryDsl};
+use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 
 use crate::Step;
@@ -10,7 +11,7 @@ use crate::proxy::Proxy;
 use crate::run::{
     World, async_bemi, async_plain, block_on, cluster, prepare, sync_bemi, sync_plain,
 };
-use crate::schema::NewAuthor;
+use crate::schema::{NewAuthor, authors, books};
 use crate::step::{End, Mode, book, commit, first_error, rollback, sql};
 
 /// It can be repeated: the last step removes what the others have made.
@@ -158,4 +159,52 @@ fn the_first_write_of_a_connection_adds_none() {
     let counted = count(&[Step::Insert(book("a"))], 1);
     assert_eq!(counted.bemi, counted.plain);
     assert_eq!(counted.bemi_async, counted.plain_async);
+}
+
+#[test]
+fn a_scope_around_nothing_but_the_call_adds_none() {
+    use diesel_async::RunQueryDsl;
+
+    let database = Database::create_in(cluster()).expect("a database");
+    prepare(&database, "");
+    let proxy = Proxy::start(cluster().port());
+    let url = proxy.through(database.url());
+    let own = |n: usize| Context::new().with("n", n);
+    macro_rules! count {
+        ($connection:ident) => {
+            block_on(async {
+                let c = &mut $connection::establish(&url)
+                    .await
+                    .expect("the server is ready");
+                let mut counted = Vec::new();
+                for n in 0..8 {
+                    let title = |kind: &str| format!("{}, {kind} {n}", stringify!($connection));
+                    let insert =
+                        |kind| diesel::insert_into(books::table).values(book(&title(kind)));
+                    let author = diesel::insert_into(authors::table);
+                    let update = diesel::update(books::table.find(1)).set(books::pages.eq(1));
+                    proxy.round_trips();
+                    let inserted = scope(own(n), insert("a").execute(c)).await;
+                    let first = proxy.round_trips();
+                    let returned = insert("b").returning(books::pages);
+                    let returned: QueryResult<i32> = scope(own(n), returned.get_result(c)).await;
+                    let second = proxy.round_trips();
+                    let named = author.values(authors::name.eq(title("c"))).execute(c);
+                    let named = scope(own(n), named).await;
+                    let third = proxy.round_trips();
+                    let updated = scope(own(n), update.execute(c)).await;
+                    assert_eq!(
+                        (inserted, returned, named, updated),
+                        (Ok(1), Ok(10), Ok(1), Ok(1))
+                    );
+                    counted.push([first, second, third, proxy.round_trips()]);
+                }
+                counted
+            })
+        };
+    }
+    let (plain, wrapped) = (count!(AsyncPgConnection), count!(AsyncBemiConnection));
+    // By then either has prepared what it prepares.
+    assert_eq!(plain[6..], [[1, 1, 1, 2]; 2]);
+    assert_eq!(wrapped[6..], [[1, 1, 1, 1]; 2]);
 }

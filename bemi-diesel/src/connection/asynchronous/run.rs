@@ -265,6 +265,8 @@ impl AsyncBemiConnection {
             bound: Some(again.as_ref().map_or(0, |again| bound(&again.binds))),
             inline: inline.is_some_and(|(inline, again)| inline.fits(&again.binds)),
         };
+        let safe = || query.is_safe_to_cache_prepared(&Pg).unwrap_or(false);
+        let by_name = by_type || prepare || again.is_some() && safe();
         let prepared = (prepare && !request.inline && called_in.is_some())
             .then(collected)
             .flatten();
@@ -272,7 +274,7 @@ impl AsyncBemiConnection {
             (Plan::Tag(tag), _) => Carried::Tag(tag),
             (Plan::Inline(message), Some((inline, again))) => {
                 let binds = copied(&again.binds);
-                let query = InlinedBy::new(&inline.sql, by_type, prepare, binds, message);
+                let query = InlinedBy::new(&inline.sql, by_type, by_name, binds, message);
                 Carried::Inline(query)
             }
             _ => Carried::Nothing,
@@ -284,7 +286,7 @@ impl AsyncBemiConnection {
             abandoned: session.transaction == Transaction::Enclosed,
             prepared,
             again,
-            prepares: by_type || prepare,
+            prepares: by_name,
             statement,
         };
         (Some(step), carried)

@@ -1,8 +1,13 @@
 use super::*;
 use crate::connection::emit::DEFAULT_SQL_BYTES;
 use crate::connection::statement::kinds;
+use crate::context::MembersJson;
 
 const A: &str = "\"a\":1";
+
+fn a() -> MembersJson {
+    MembersJson::new(A, 0)
+}
 
 fn facts() -> Facts {
     Facts {
@@ -44,7 +49,7 @@ fn planned(sql: &str, transaction: &mut Transaction) -> Plan {
     plan(
         &statement,
         transaction,
-        Some(A.into()),
+        Some(a()),
         &facts(),
         &ContextPolicy::new(),
         request(Wanted::Count, Enclosing::Possible),
@@ -124,7 +129,7 @@ fn the_tag_has_its_own_parameter_where_more_are_bound_than_used() {
     let plan = plan(
         &statement,
         &mut Transaction::Autocommit,
-        Some(A.into()),
+        Some(a()),
         &facts(),
         &ContextPolicy::new(),
         request,
@@ -141,7 +146,7 @@ fn nothing_outside_a_scope_or_without_the_right() {
     for sql in ["DELETE FROM t", "TRUNCATE t"] {
         let statement = Statement::new(sql, DEFAULT_SQL_BYTES).expect("more than a read");
         for transaction in [Transaction::Autocommit, open()] {
-            for (members, facts) in [(None, facts()), (Some(A.into()), denied.clone())] {
+            for (members, facts) in [(None, facts()), (Some(a()), denied.clone())] {
                 let mut transaction = transaction.clone();
                 assert_eq!(
                     plan(
@@ -167,7 +172,7 @@ fn where_nothing_can_be_put_around_a_statement() {
         plan(
             &statement,
             &mut Transaction::Autocommit,
-            Some(A.into()),
+            Some(a()),
             &facts(),
             &ContextPolicy::new(),
             request(wanted, Enclosing::Impossible),
@@ -212,7 +217,7 @@ fn batch<'a>(sql: &'a str, transaction: &mut Transaction) -> BatchPlan<'a> {
         sql,
         &kinds(sql),
         transaction,
-        Some(A.into()),
+        Some(a()),
         &facts(),
         &ContextPolicy::new(),
     )

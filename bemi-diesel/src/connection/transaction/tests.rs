@@ -4,6 +4,10 @@ fn n(n: u32) -> String {
     format!("\"n\":{n}")
 }
 
+fn members(number: u32) -> MembersJson {
+    MembersJson::new(n(number), 0)
+}
+
 fn open() -> Transaction {
     let mut transaction = Transaction::Autocommit;
     transaction.apply(&Control::Begin);
@@ -35,33 +39,41 @@ fn a_transaction_that_only_reads_needs_no_message() {
 }
 
 #[test]
-fn one_write_has_its_text_and_two_have_none() {
+fn one_text_is_told_and_two_are_not() {
     let mut transaction = open();
-    assert_eq!(write(&mut transaction, Some(n(1).into()), "INSERT"), None);
+    assert_eq!(write(&mut transaction, Some(members(1)), "INSERT"), None);
     assert_eq!(
         block(&mut transaction).end(),
         Some(wrote(Some(&n(1)), Some("INSERT")))
     );
-    assert_eq!(write(&mut transaction, Some(n(1).into()), "DELETE"), None);
+    // The same statement once more.
+    assert_eq!(write(&mut transaction, Some(members(1)), "INSERT"), None);
     assert_eq!(
         block(&mut transaction).end(),
-        Some(wrote(Some(&n(1)), None))
+        Some(wrote(Some(&n(1)), Some("INSERT")))
     );
+    for text in ["DELETE", "INSERT"] {
+        assert_eq!(write(&mut transaction, Some(members(1)), text), None);
+        assert_eq!(
+            block(&mut transaction).end(),
+            Some(wrote(Some(&n(1)), None))
+        );
+    }
 }
 
 #[test]
 fn a_change_of_context_closes_the_old_one_and_opens_the_new_one() {
     let mut transaction = open();
-    write(&mut transaction, Some(n(1).into()), "INSERT");
+    write(&mut transaction, Some(members(1)), "INSERT");
     assert_eq!(
-        write(&mut transaction, Some(n(2).into()), "DELETE"),
+        write(&mut transaction, Some(members(2)), "DELETE"),
         Some(format!(
             "{};{}",
             wrote(Some(&n(1)), Some("INSERT")),
             always(Some(&n(2)))
         ))
     );
-    assert_eq!(write(&mut transaction, Some(n(2).into()), "DELETE"), None);
+    assert_eq!(write(&mut transaction, Some(members(2)), "DELETE"), None);
     assert_eq!(write(&mut transaction, None, "DELETE"), Some(always(None)));
     assert_eq!(block(&mut transaction).end(), None);
 }
@@ -72,7 +84,7 @@ fn rows_without_context_keep_none() {
     assert_eq!(write(&mut transaction, None, "INSERT"), None);
     assert_eq!(block(&mut transaction).end(), None);
     assert_eq!(
-        write(&mut transaction, Some(n(1).into()), "DELETE"),
+        write(&mut transaction, Some(members(1)), "DELETE"),
         Some(format!(
             "{};{}",
             wrote(None, Some("INSERT")),
@@ -84,9 +96,9 @@ fn rows_without_context_keep_none() {
 #[test]
 fn a_savepoint_takes_its_messages_with_it() {
     let mut transaction = open();
-    write(&mut transaction, Some(n(1).into()), "INSERT");
+    write(&mut transaction, Some(members(1)), "INSERT");
     transaction.apply(&Control::Savepoint("s".into()));
-    assert!(write(&mut transaction, Some(n(2).into()), "DELETE").is_some());
+    assert!(write(&mut transaction, Some(members(2)), "DELETE").is_some());
     transaction.failed();
     assert!(matches!(transaction, Transaction::Failed(_)));
     transaction.apply(&Control::RollbackTo("s".into()));
@@ -95,7 +107,7 @@ fn a_savepoint_takes_its_messages_with_it() {
         Some(wrote(Some(&n(1)), Some("INSERT")))
     );
     // The savepoint is still there, and a released one keeps its messages.
-    assert!(write(&mut transaction, Some(n(3).into()), "DELETE").is_some());
+    assert!(write(&mut transaction, Some(members(3)), "DELETE").is_some());
     transaction.apply(&Control::Release("s".into()));
     assert_eq!(block(&mut transaction).end(), None);
     transaction.apply(&Control::RollbackTo("s".into()));
@@ -106,7 +118,7 @@ fn a_savepoint_takes_its_messages_with_it() {
 fn the_latest_savepoint_of_a_name_counts() {
     let mut transaction = open();
     transaction.apply(&Control::Savepoint("s".into()));
-    write(&mut transaction, Some(n(1).into()), "INSERT");
+    write(&mut transaction, Some(members(1)), "INSERT");
     transaction.apply(&Control::Savepoint("s".into()));
     transaction.apply(&Control::RollbackTo("s".into()));
     assert!(block(&mut transaction).end().is_some());
@@ -118,8 +130,8 @@ fn the_latest_savepoint_of_a_name_counts() {
 #[test]
 fn a_settled_block_is_told() {
     let mut transaction = open();
-    write(&mut transaction, Some(n(1).into()), "INSERT");
-    write(&mut transaction, Some(n(1).into()), "INSERT");
+    write(&mut transaction, Some(members(1)), "INSERT");
+    write(&mut transaction, Some(members(1)), "DELETE");
     assert_eq!(block(&mut transaction).settle(), Some(always(Some(&n(1)))));
     assert_eq!(block(&mut transaction).settle(), None);
     assert_eq!(block(&mut transaction).end(), None);
@@ -162,7 +174,7 @@ fn controls() {
         assert_eq!(transaction, to, "{from:?} {control:?}");
     }
     let mut begun = open();
-    write(&mut begun, Some(n(1).into()), "INSERT");
+    write(&mut begun, Some(members(1)), "INSERT");
     let mut again = begun.clone();
     again.apply(&Control::Begin);
     assert_eq!(again, begun);
@@ -171,7 +183,7 @@ fn controls() {
 #[test]
 fn what_goes_well_proves_the_transaction_alive() {
     let mut transaction = open();
-    write(&mut transaction, Some(n(1).into()), "INSERT");
+    write(&mut transaction, Some(members(1)), "INSERT");
     let before = transaction.clone();
     transaction.failed();
     transaction.succeeded();

@@ -4,7 +4,7 @@ use bemi_diesel::{AsyncBemiConnection, Context, ContextPolicy, RefusedContext, s
 use diesel::sql_query;
 use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
 
-use super::{demanding, missing, refused};
+use super::{demanding, missing, oversized, refused, too_long};
 use crate::{Database, todo, todos};
 
 #[tokio::test]
@@ -47,4 +47,28 @@ async fn without_its_message_nothing_is_written() {
     })
     .await;
     assert_eq!(database.log(), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_context_that_is_too_long() {
+    let database = Database::new();
+    let c = &mut AsyncBemiConnection::establish(database.url())
+        .await
+        .expect("the server is ready");
+    let insert = |id| diesel::insert_into(todos::table).values(todo(id));
+    scope(too_long(1), async {
+        assert_eq!(insert(1).execute(c).await, Ok(1));
+    })
+    .await;
+    c.set_policy(ContextPolicy::new().refused(RefusedContext::Error));
+    scope(too_long(2), async {
+        oversized(insert(2).execute(c).await);
+        oversized(insert(2).get_result::<(i32, String)>(c).await);
+        oversized(c.batch_execute("DELETE FROM todos").await);
+        let committed = c.transaction(async |c| insert(2).execute(c).await);
+        oversized(committed.await);
+    })
+    .await;
+    oversized(scope(too_long(3), insert(3).execute(c)).await);
+    assert_eq!(database.log(), ["INSERT 1, context 1 lead INSERT"]);
 }

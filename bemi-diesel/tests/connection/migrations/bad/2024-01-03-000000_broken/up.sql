@@ -1,0 +1,2 @@
+INSERT INTO notes (text) VALUES ('rolled back');
+SELECT 1/0;

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY of_the_notes;

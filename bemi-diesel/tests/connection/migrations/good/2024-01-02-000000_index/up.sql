@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY of_the_notes ON notes (text);
