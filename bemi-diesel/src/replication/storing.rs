@@ -29,7 +29,7 @@ impl Due {
                 let transactions = batch.transactions.len();
                 tracing::debug_span!("store", transactions, flush_lsn = %batch.flush_lsn)
             }
-            Self::Part(changes) => tracing::debug_span!("store_part", changes = changes.len()),
+            Self::Part(part) => tracing::debug_span!("store_part", changes = part.changes.len()),
         }
     }
 }
