@@ -132,16 +132,16 @@ impl Connection {
     ) -> Result<T, Error> {
         match tokio::time::timeout(self.patience, asking).await {
             Ok(answer) => answer.map_err(|error| self.error(doing, &error)),
-            Err(_) => Err(self.silent()),
+            Err(_) => Err(self.silent(doing)),
         }
     }
 
-    /// The error for a server that does not answer.
-    pub(crate) fn silent(&self) -> Error {
+    /// The error for a server that does not answer while `doing` something.
+    pub(crate) fn silent(&self, doing: &str) -> Error {
         let kind = ErrorKind::Disconnected {
             endpoint: self.endpoint.clone(),
         };
-        let silence = format!("no answer for {:?}", self.patience);
+        let silence = format!("no answer for {:?} while {doing}", self.patience);
         Error::with_source(kind, silence)
     }
 

@@ -29,6 +29,9 @@ use crate::stitch::{RejectedContext, Stitcher};
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// What a stream that falls silent was doing.
+const READING: &str = "reading the log";
+
 /// How often what is stored is checked to have been published all the time.
 const PUBLICATION_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -210,14 +213,14 @@ impl Stream {
             return Ok(());
         }
         let Some(walsender) = catalog::walsender(&self.source, &self.slot).await? else {
-            return Err(self.source.silent());
+            return Err(self.source.silent(READING));
         };
         let sent = walsender.idle.then_some(walsender.sent);
         if self
             .silence
             .checked(self.session.read(), sent, Instant::now())
         {
-            return Err(self.source.silent());
+            return Err(self.source.silent(READING));
         }
         Ok(())
     }
