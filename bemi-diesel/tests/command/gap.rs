@@ -17,6 +17,9 @@ fn insert(shop: &Shop, title: &str) {
 }
 
 fn drop_slot(shop: &Shop) {
+    wait_until("nobody reads from the slot", || {
+        shop.value("SELECT bool_and(active_pid IS NULL) FROM pg_replication_slots WHERE database = current_database()")
+    });
     let slot = shop.slot();
     shop.sql(&format!("SELECT pg_drop_replication_slot('{slot}')"));
 }
@@ -34,13 +37,10 @@ fn a_slot_that_is_gone_is_made_anew_and_the_gap_is_an_entry() {
     insert(&shop, "before");
     shop.wait_until_stored(1);
     drop(capture);
-    wait_until("nobody reads from the slot", || {
-        shop.value("SELECT bool_and(active_pid IS NULL) FROM pg_replication_slots WHERE database = current_database()")
-    });
+    drop_slot(&shop);
     let stored: String = shop.value("SELECT flush_lsn::text FROM _bemi_progress");
     let last: String =
         shop.value("SELECT to_jsonb(last_committed_at) #>> '{}' FROM _bemi_progress");
-    drop_slot(&shop);
     insert(&shop, "lost");
     let capture = Capture::start(&mut shop.command(&["run", "--on-gap", "record"]));
     let told = capture.says("changes are missing");
@@ -72,9 +72,6 @@ fn a_slot_that_is_gone_is_made_anew_and_the_gap_is_an_entry() {
 fn setup_records_the_gap_that_it_is_told_to_accept() {
     let shop = Shop::set_up();
     drop(shop.capture());
-    wait_until("nobody reads from the slot", || {
-        shop.value("SELECT bool_and(active_pid IS NULL) FROM pg_replication_slots WHERE database = current_database()")
-    });
     drop_slot(&shop);
     assert_eq!(shop.bemi(&["setup"]).code, 1);
     for _ in 0..2 {
@@ -146,9 +143,6 @@ fn rows_of_a_time_before_the_gap_are_not_guessed() {
     let outcome = shop.bemi(&["as-of", &before, "todos", "--json"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     drop(capture);
-    wait_until("nobody reads from the slot", || {
-        shop.value("SELECT bool_and(active_pid IS NULL) FROM pg_replication_slots WHERE database = current_database()")
-    });
     drop_slot(&shop);
     shop.sql("UPDATE todos SET title = 'lost'");
     let _capture = recording(&shop);
