@@ -8,7 +8,7 @@ use crate::pgoutput::{self, Message};
 use crate::recorded;
 use crate::stitch::{ColumnPattern, Rules, Stitcher};
 use crate::value::{self, ColumnType};
-use crate::{Change, Lsn};
+use crate::{Change, Error, Lsn};
 
 pub use crate::pgoutput::wire::{
     Cell, begin, commit, delete, insert, message, relation, t, truncate, update,
@@ -72,6 +72,15 @@ impl Stream {
         let transaction = pushed.map_err(|_| Broken)?;
         Ok(transaction.map(|transaction| transaction.changes))
     }
+}
+
+/// Reads through the slot up to `end` and stores nothing; how many changes there are.
+///
+/// # Errors
+///
+/// When the server cannot be reached, or sends what makes no sense.
+pub async fn receive(url: &str, slot: &str, publication: &str, end: Lsn) -> Result<u64, Error> {
+    crate::replication::receive(url, slot, publication, end).await
 }
 
 /// How a column's text becomes JSON.

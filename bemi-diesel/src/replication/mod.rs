@@ -10,6 +10,8 @@ mod catalog;
 mod guard;
 mod handle;
 mod measure;
+#[cfg(feature = "__internals")]
+mod nowhere;
 #[cfg(feature = "cli")]
 pub(crate) mod replay;
 mod session;
@@ -24,6 +26,8 @@ mod watch;
 pub(crate) use capture::start;
 pub use capture::{Capture, CaptureBuilder};
 pub use handle::{CaptureHandle, CaptureObserver, State, Status};
+#[cfg(feature = "__internals")]
+pub(crate) use nowhere::receive;
 pub(crate) use session::resume;
 #[cfg(feature = "cli")]
 pub(crate) use task::Chain;

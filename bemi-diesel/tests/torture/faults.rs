@@ -220,6 +220,9 @@ impl World {
     pub(crate) fn goes_on(&mut self) {
         self.networks.iter().for_each(Proxy::restore);
         let (stored, end) = (self.stored(), self.log_end());
+        // A position that no change belongs to is stored after half a minute, or when it is asked for.
+        self.shop
+            .sql("SELECT pg_logical_emit_message(false, '_bemi_heartbeat', '')");
         let mut client = Client::connect(self.shop.trail().url(), NoTls).unwrap();
         self.wait_until(PATIENCE, || {
             let sql = "SELECT changes > $1 OR flush_lsn >= $2::text::pg_lsn FROM _bemi_progress";

@@ -1,0 +1,133 @@
+//! What a capture finds that begins late.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bemi_diesel::__internals as internals;
+use bemi_diesel::Lsn;
+use bemi_tests::Cluster;
+use tokio::runtime::Runtime;
+
+use crate::copy::copy;
+use crate::pair::{Pair, ROUNDS, ROWS, TABLE, log_end, median, table};
+
+/// Rows of a transaction, and of all.
+pub(super) const BACKLOGS: [(u32, u32); 3] = [(1, 20_000), (100, 200_000), (100_000, 200_000)];
+
+/// The backlogs, stored and only decoded.
+pub(super) fn backlogs(cluster: &Cluster, runtime: &Runtime) {
+    let mut table = table([
+        "backlog",
+        "stored",
+        "rows/s",
+        "bare COPY",
+        "ratio",
+        "decoded",
+        "pg_recvlogical",
+        "ratio",
+    ]);
+    for (size, rows) in BACKLOGS {
+        let [mut stored, mut copied, mut decoded, mut received] = [const { Vec::new() }; 4];
+        for _ in 0..ROUNDS {
+            let backlog = Backlog::write(cluster, runtime, size, rows);
+            received.push(receive(cluster, &backlog));
+            decoded.push(decode(runtime, &backlog));
+            stored.push(store(runtime, &backlog));
+            copied.push(copy(&backlog.pair));
+        }
+        let [stored, copied, decoded, received] =
+            [stored, copied, decoded, received].map(|mut times| median(&mut times));
+        table.add_row([
+            format!("{rows} rows by {size}"),
+            format!("{stored:.2} s"),
+            format!("{:.0}", f64::from(rows) / stored),
+            format!("{copied:.2} s"),
+            format!("{:.2}", copied / stored),
+            format!("{decoded:.2} s"),
+            format!("{received:.2} s"),
+            format!("{:.2}", received / decoded),
+        ]);
+    }
+    println!("{table}\n");
+}
+
+/// What a capture finds that begins late.
+pub(super) struct Backlog {
+    pair: Pair,
+    pub(super) rows: u32,
+    end: Lsn,
+}
+
+impl Backlog {
+    pub(super) fn write(cluster: &Cluster, runtime: &Runtime, size: u32, rows: u32) -> Self {
+        let pair = Pair::create(cluster);
+        let mut source = pair.source();
+        source.batch_execute(TABLE).unwrap();
+        let capture = pair.start(runtime);
+        runtime.block_on(capture.shutdown()).unwrap();
+        let insert = source.prepare(ROWS).unwrap();
+        for n in 0..rows / size {
+            let (from, to) = (i64::from(n * size) + 1, i64::from((n + 1) * size));
+            source.execute(&insert, &[&from, &to]).unwrap();
+        }
+        let end = log_end(&mut source);
+        Self { pair, rows, end }
+    }
+
+    /// The name of the source.
+    pub(super) fn database(&self) -> &str {
+        self.pair.source.name()
+    }
+
+    /// A slot of its own for `reader`, which stands where the capture's does.
+    pub(super) fn slot(&self, reader: &str) -> String {
+        let capture = self.pair.source.name();
+        let slot = format!("{capture}_{reader}");
+        let copy = "SELECT pg_copy_logical_replication_slot($1, $2)";
+        let mut source = self.pair.source();
+        source.execute(copy, &[&capture, &slot]).unwrap();
+        slot
+    }
+}
+
+/// How long a capture takes to store it all.
+pub(super) fn store(runtime: &Runtime, backlog: &Backlog) -> Duration {
+    let begun = Instant::now();
+    let capture = backlog.pair.start(runtime);
+    runtime.block_on(capture.wait_for(backlog.end)).unwrap();
+    let took = begun.elapsed();
+    assert_eq!(capture.status().changes, u64::from(backlog.rows));
+    runtime.block_on(capture.shutdown()).unwrap();
+    took
+}
+
+/// How long it takes until it all is changes, which nobody stores.
+fn decode(runtime: &Runtime, backlog: &Backlog) -> Duration {
+    let slot = backlog.slot("decode");
+    let begun = Instant::now();
+    let url = backlog.pair.source.url();
+    let decoding = internals::receive(url, &slot, "bemi", backlog.end);
+    let changes = runtime.block_on(decoding).unwrap();
+    assert_eq!(changes, u64::from(backlog.rows));
+    begun.elapsed()
+}
+
+/// How long `pg_recvlogical` takes for it.
+fn receive(cluster: &Cluster, backlog: &Backlog) -> Duration {
+    let slot = backlog.slot("receive");
+    let begun = Instant::now();
+    let status = Command::new(cluster.bin("pg_recvlogical").unwrap())
+        .args(["--start", "--no-loop", "--file=/dev/null", "--slot", &slot])
+        .args([
+            "--option=proto_version=1",
+            "--option=publication_names=bemi",
+        ])
+        .args(["--option=messages=true", "--endpos"])
+        .arg(backlog.end.to_string())
+        .arg("--dbname")
+        .arg(backlog.pair.source.url())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    begun.elapsed()
+}
