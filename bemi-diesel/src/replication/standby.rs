@@ -28,17 +28,6 @@ pub(super) async fn slot_is_free(
     settings: &Settings,
     status: &watch::Sender<Status>,
     wanted: &watch::Receiver<Lsn>,
-) {
-    if wait(settings, status, wanted).await.is_err() {
-        // Whatever the error is, the next start of the stream meets it again.
-        tokio::time::sleep(INTERVAL).await;
-    }
-}
-
-async fn wait(
-    settings: &Settings,
-    status: &watch::Sender<Status>,
-    wanted: &watch::Receiver<Lsn>,
 ) -> Result<(), Error> {
     let source = Connection::open(&settings.source).await?;
     let server = Server::read(&source).await?;

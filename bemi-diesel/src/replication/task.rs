@@ -63,14 +63,16 @@ pub(super) async fn run(mut task: Task) -> Result<(), Error> {
                 None => outcome = Ok(()),
             }
         }
-        let Err(error) = outcome else {
+        let Err(mut error) = outcome else {
             let stopped = |status: &mut Status| status.state = State::Stopped;
             task.status.send_modify(stopped);
             return Ok(());
         };
         if let ErrorKind::SlotInUse { pid, .. } = error.kind() {
-            task.stand_by(*pid).await;
-            continue;
+            match task.stand_by(*pid).await {
+                Ok(()) => continue,
+                Err(unknown) => error = unknown,
+            }
         }
         let starting = task.ready.is_some();
         if !error.is_retryable() || starting {
@@ -267,7 +269,7 @@ impl Task {
     }
 
     /// Waits until nobody reads from the slot any more, or until told to stop.
-    async fn stand_by(&mut self, pid: Option<i32>) {
+    async fn stand_by(&mut self, pid: Option<i32>) -> Result<(), Error> {
         tracing::info!(
             slot = self.settings.slot,
             pid,
@@ -277,8 +279,8 @@ impl Task {
             .send_modify(|status| status.state = State::StandingBy);
         self.ready();
         tokio::select! {
-            () = standby::slot_is_free(&self.settings, &self.status, &self.wanted) => {}
-            () = stop_requested(&mut self.stopping) => {}
+            free = standby::slot_is_free(&self.settings, &self.status, &self.wanted) => free,
+            () = stop_requested(&mut self.stopping) => Ok(()),
         }
     }
 

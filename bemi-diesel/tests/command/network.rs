@@ -32,14 +32,22 @@ impl Apart {
     }
 
     /// A capture through both networks, which waits for an answer for as many milliseconds.
-    fn capture(&self, patience: u32) -> Capture {
+    fn start(&self, patience: u32) -> Capture {
         let patient = |url: String| format!("{url}?tcp_user_timeout={patience}");
-        self.shop.capture_with(&[
+        Capture::start(&mut self.shop.command(&[
+            "run",
             "--database-url",
             &patient(self.source.through(self.shop.database.url())),
             "--destination-url",
             &patient(self.destination.through(self.shop.trail().url())),
-        ])
+        ]))
+    }
+
+    /// [Starts](Self::start) it, and waits until it reads the log.
+    fn capture(&self, patience: u32) -> Capture {
+        let capture = self.start(patience);
+        capture.says("capture reads the log");
+        capture
     }
 
     fn insert(&self, title: &str) {
@@ -132,6 +140,26 @@ fn a_standby_watches_the_slot_whatever_becomes_of_the_destination() {
     assert!(said.last().unwrap().contains("timed out"), "{said:?}");
     apart.insert("one");
     apart.destination.restore();
+    standby.says("capture reads the log");
+    apart.shop.wait_until_stored(1);
+}
+
+#[test]
+fn a_standby_tells_of_a_source_that_falls_silent() {
+    let apart = Apart::set_up();
+    let active = apart.shop.capture_with(&[]);
+    let standby = apart.start(1500);
+    standby.says("capture stands by");
+    wait_until("it watches", || apart.destination.connections() > 0);
+    apart.source.fall_silent();
+    let said = standby.says("capture reconnects");
+    assert!(
+        said.last().unwrap().contains("no answer for 1.5s"),
+        "{said:?}"
+    );
+    active.kill();
+    apart.insert("one");
+    apart.source.restore();
     standby.says("capture reads the log");
     apart.shop.wait_until_stored(1);
 }
