@@ -3,7 +3,7 @@
 use bemi_tests::Cluster;
 use serde_json::json;
 
-use crate::support::Shop;
+use crate::support::{Shop, wait_until};
 
 #[test]
 fn settings_of_the_database_change_nothing() {
@@ -100,4 +100,23 @@ fn a_server_that_gives_up_on_silent_clients_after_a_second() {
     let lengths = "SELECT string_agg(concat(length(before ->> 'title'), '→', length(after ->> 'title')), ' ' \
                    ORDER BY commit_lsn) FROM changes";
     assert_eq!(shop.value::<String>(lengths), "→60000000 60000000→60000001");
+}
+
+#[test]
+fn the_catalog_is_read_without_compiling_each_query() {
+    let shop = Shop::set_up();
+    shop.sql(&format!(
+        "ALTER DATABASE {} SET jit = on; CREATE TABLE seen (jit text); \
+         CREATE FUNCTION see() RETURNS event_trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO public.seen VALUES (current_setting('jit')); END $$; \
+         CREATE EVENT TRIGGER see ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION see()",
+        shop.database.name()
+    ));
+    let _capture = shop.capture();
+    // The event trigger of bemi's own lets it pass: the capture finds it.
+    shop.sql("SET bemi.tracking = 'on'; CREATE TABLE late (id int PRIMARY KEY)");
+    wait_until("the capture has tracked it", || {
+        shop.value::<i64>("SELECT count(*) FROM seen") > 0
+    });
+    assert_eq!(shop.value::<String>("SELECT jit FROM seen"), "off");
 }
