@@ -1,5 +1,6 @@
-//! The pure core of the read path, for the fuzz targets, the benchmarks, and the test that counts
-//! allocations. Behind the feature `__internals`, and not for people: it changes without notice.
+//! The pure core of the read path, for the fuzz targets, the benchmarks, and the test that counts allocations; and the
+//! reading without storing that a benchmark measures. Behind the feature `__internals`, and not for people: it changes
+//! without notice.
 
 use bytes::Bytes;
 use chrono::DateTime;
