@@ -20,6 +20,10 @@ const INCONSISTENT: &str = "SELECT count(*) FROM changes s, LATERAL (SELECT oper
          AND c.operation <> 'SNAPSHOT' ORDER BY commit_lsn DESC, ordinal DESC LIMIT 1) earlier \
      WHERE s.operation = 'SNAPSHOT' AND (earlier.operation = 'DELETE' OR earlier.after <> s.after)";
 
+/// Whether the snapshot waits for whoever writes to `todos`.
+const WAITING: &str = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database \
+     WHERE datname = current_database() AND relation = 'todos'::regclass AND mode = 'ShareLock' AND NOT granted)";
+
 /// A shop whose table has these rows before it is set up.
 fn filled(titles: &str) -> Shop {
     let shop = Shop::open();
@@ -378,9 +382,8 @@ fn a_long_writer_delays_the_snapshot_and_not_the_others() {
         .unwrap();
     let mut running = Capture::start(&mut shop.command(&["snapshot"]));
     let mut waited = std::time::Duration::ZERO;
-    let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'todos'::regclass AND mode = 'ShareLock' AND NOT granted)";
     wait_until("the snapshot waits for the writer", || {
-        shop.value::<bool>(waiting)
+        shop.value::<bool>(WAITING)
     });
     for _ in 0..20 {
         let begun = Instant::now();
@@ -404,9 +407,8 @@ fn a_table_that_is_altered_meanwhile_is_left_to_the_next_snapshot() {
             .batch_execute("BEGIN; UPDATE todos SET title = 'new'")
             .unwrap();
         let mut running = Capture::start(&mut shop.command(&["snapshot"]));
-        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'todos'::regclass AND mode = 'ShareLock' AND NOT granted)";
         wait_until("the snapshot waits for the writer", || {
-            shop.value::<bool>(waiting)
+            shop.value::<bool>(WAITING)
         });
         other
             .batch_execute(&format!("ALTER TABLE todos {what}; COMMIT"))

@@ -294,7 +294,8 @@ async fn a_future_that_is_dropped_half_way() {
             let write = sql_query("WITH x AS (INSERT INTO todos VALUES (1, 'a')) SELECT 1");
             let mut write = Box::pin(write.execute(c));
             let waits = diesel::dsl::sql::<diesel::sql_types::Bool>(
-                "EXISTS (SELECT FROM pg_locks WHERE NOT granted)",
+                "EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database \
+                 WHERE NOT granted AND datname = current_database())",
             );
             while !diesel::RunQueryDsl::get_result::<bool>(diesel::select(waits.clone()), watching)
                 .expect("an answer")
