@@ -1,6 +1,5 @@
 //! What a capture finds that begins late.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bemi_diesel::__internals as internals;
@@ -116,16 +115,11 @@ fn decode(runtime: &Runtime, backlog: &Backlog) -> Duration {
 fn receive(cluster: &Cluster, backlog: &Backlog) -> Duration {
     let slot = backlog.slot("receive");
     let begun = Instant::now();
-    let status = Command::new(cluster.bin("pg_recvlogical").unwrap())
-        .args(["--start", "--no-loop", "--file=/dev/null", "--slot", &slot])
-        .args([
-            "--option=proto_version=1",
-            "--option=publication_names=bemi",
-        ])
-        .args(["--option=messages=true", "--endpos"])
+    let status = backlog
+        .pair
+        .reader(cluster, &slot)
+        .arg("--endpos")
         .arg(backlog.end.to_string())
-        .arg("--dbname")
-        .arg(backlog.pair.source.url())
         .status()
         .unwrap();
     assert!(status.success());

@@ -1,5 +1,6 @@
 //! A source, a destination, and what every part measures with.
 
+use std::process::Command;
 use std::time::Duration;
 
 use bemi_diesel::{Capture, CaptureBuilder, CaptureHandle, Lsn};
@@ -44,6 +45,21 @@ impl Pair {
 
     pub(super) fn destination(&self) -> Client {
         Client::connect(self.destination.url(), NoTls).unwrap()
+    }
+
+    /// `pg_recvlogical`, which writes what the server sends into nowhere.
+    pub(super) fn reader(&self, cluster: &Cluster, slot: &str) -> Command {
+        let mut command = Command::new(cluster.bin("pg_recvlogical").unwrap());
+        command
+            .args(["--start", "--no-loop", "--file=/dev/null", "--slot", slot])
+            .args([
+                "--option=proto_version=1",
+                "--option=publication_names=bemi",
+                "--option=messages=true",
+                "--dbname",
+                self.source.url(),
+            ]);
+        command
     }
 
     pub(super) fn builder(&self) -> CaptureBuilder {

@@ -2,11 +2,13 @@
 
 use std::process::{Command, Stdio};
 
-use bemi_diesel::CaptureHandle;
 use bemi_tests::Cluster;
+use postgres::{Client, NoTls};
 use tokio::runtime::Runtime;
 
-use crate::pair::{Pair, ROUNDS, table};
+use crate::pair::{Pair, table};
+
+const ROUNDS: usize = 5;
 
 const AUDIT: &str = "CREATE TABLE audit (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(), name text, op text, \
                      before jsonb, after jsonb); \
@@ -18,34 +20,81 @@ const AUDIT: &str = "CREATE TABLE audit (id bigserial PRIMARY KEY, at timestampt
                      CREATE TRIGGER audit AFTER INSERT OR UPDATE ON pgbench_branches FOR EACH ROW EXECUTE FUNCTION audit(); \
                      CREATE TRIGGER audit AFTER INSERT OR UPDATE ON pgbench_history FOR EACH ROW EXECUTE FUNCTION audit()";
 
-pub(super) fn source(cluster: &Cluster, runtime: &Runtime) {
-    let mut table = table(["source, 8 clients", "transactions/s", "relative"]);
-    let [mut plain, mut captured, mut audited] = [0.0; 3];
-    for _ in 0..ROUNDS {
-        plain += pgbench(cluster, |_| None);
-        captured += pgbench(cluster, |pair| Some(pair.start(runtime)));
-        audited += pgbench(cluster, |pair| {
-            pair.source().batch_execute(AUDIT).unwrap();
-            None
-        });
+/// What runs beside pgbench.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    Nothing,
+    Capture,
+    /// Only reads the log: whatever captures changes cannot take less.
+    Reader,
+    Trigger,
+}
+
+impl Beside {
+    const ALL: [Self; 4] = [Self::Nothing, Self::Capture, Self::Reader, Self::Trigger];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "no capture",
+            Self::Capture => "bemi, into another database",
+            Self::Reader => "pg_recvlogical, to nowhere",
+            Self::Trigger => "audit table by trigger",
+        }
     }
-    for (name, sum) in [
-        ("no capture", plain),
-        ("bemi, into another database", captured),
-        ("audit table by trigger", audited),
-    ] {
-        let each = sum / f64::from(u32::try_from(ROUNDS).unwrap());
-        table.add_row([
-            name.to_owned(),
-            format!("{each:.0}"),
-            format!("{:.2}", sum / plain),
-        ]);
+}
+
+/// With `fsync` on, as it has to be, and off, where nothing but the processors limits anybody.
+pub(super) fn source(cluster: &Cluster, runtime: &Runtime) {
+    let mut server = Client::connect(&cluster.url("postgres"), NoTls).unwrap();
+    let mut table = table([
+        "source, 8 clients",
+        "fsync",
+        "transactions/s",
+        "relative",
+        "from … to",
+    ]);
+    for fsync in ["on", "off"] {
+        set_fsync(&mut server, fsync);
+        let rounds: Vec<[f64; 4]> = (0..ROUNDS)
+            .map(|_| Beside::ALL.map(|beside| pgbench(cluster, runtime, beside)))
+            .collect();
+        for (n, beside) in Beside::ALL.into_iter().enumerate() {
+            let [_, rate, _] = spread(rounds.iter().map(|round| round[n]));
+            let [least, ratio, most] = spread(rounds.iter().map(|round| round[n] / round[0]));
+            table.add_row([
+                beside.name().to_owned(),
+                fsync.to_owned(),
+                format!("{rate:.0}"),
+                format!("{ratio:.2}"),
+                format!("{least:.2} … {most:.2}"),
+            ]);
+        }
     }
     println!("{table}");
 }
 
+fn set_fsync(server: &mut Client, fsync: &str) {
+    server
+        .execute(&format!("ALTER SYSTEM SET fsync = {fsync}"), &[])
+        .unwrap();
+    server.execute("SELECT pg_reload_conf()", &[]).unwrap();
+    while server
+        .query_one("SHOW fsync", &[])
+        .unwrap()
+        .get::<_, String>(0)
+        != fsync
+    {}
+}
+
+/// The least, the median and the most.
+fn spread(of: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut of: Vec<f64> = of.collect();
+    of.sort_by(f64::total_cmp);
+    [of[0], of[of.len() / 2], of[of.len() - 1]]
+}
+
 /// Transactions a second.
-fn pgbench(cluster: &Cluster, prepare: impl FnOnce(&Pair) -> Option<CaptureHandle>) -> f64 {
+fn pgbench(cluster: &Cluster, runtime: &Runtime, beside: Beside) -> f64 {
     let pair = Pair::create(cluster);
     let program = cluster.bin("pgbench").unwrap();
     let run = |arguments: &[&str]| {
@@ -56,15 +105,32 @@ fn pgbench(cluster: &Cluster, prepare: impl FnOnce(&Pair) -> Option<CaptureHandl
             .output()
             .unwrap();
         assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
+        let told = String::from_utf8(output.stdout).unwrap();
+        let rate = told.lines().find_map(|line| line.strip_prefix("tps = "));
+        rate.map(|rate| rate.split_whitespace().next().unwrap().parse().unwrap())
     };
+    let measure = || run(&["--client=8", "--jobs=2", "--time=8", "--no-vacuum"]).unwrap();
     run(&["--initialize", "--quiet", "--scale=8"]);
-    // Dropped, it ends; the databases go after it.
-    let _capture = prepare(&pair);
-    let told = run(&["--client=8", "--jobs=2", "--time=8", "--no-vacuum"]);
-    let line = told
-        .lines()
-        .find(|line| line.starts_with("tps = "))
-        .unwrap();
-    line.split_whitespace().nth(2).unwrap().parse().unwrap()
+    match beside {
+        Beside::Nothing => measure(),
+        Beside::Capture => {
+            let capture = pair.start(runtime);
+            let rate = measure();
+            runtime.block_on(capture.shutdown()).unwrap();
+            rate
+        }
+        Beside::Reader => {
+            // What a setup makes, and a slot: by a capture that ends.
+            runtime.block_on(pair.start(runtime).shutdown()).unwrap();
+            let mut reader = pair.reader(cluster, pair.source.name()).spawn().unwrap();
+            let rate = measure();
+            reader.kill().unwrap();
+            reader.wait().unwrap();
+            rate
+        }
+        Beside::Trigger => {
+            pair.source().batch_execute(AUDIT).unwrap();
+            measure()
+        }
+    }
 }

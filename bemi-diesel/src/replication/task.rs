@@ -174,6 +174,9 @@ impl Task {
             // What has arrived already is taken first, so that a backlog is stored in large batches.
             let mut event = reads.then(|| stream.transport.try_recv()).flatten();
             stream.session.want(*self.wanted.borrow_and_update());
+            if stop {
+                stream.session.stop_resting();
+            }
             let publication = &self.settings.publication;
             stream
                 .store_due(event.is_some(), publication, &self.status)
@@ -185,6 +188,7 @@ impl Task {
             }
             if event.is_none() {
                 let due_at = stream.session.idle_deadline().filter(|_| idle);
+                let rests_until = stream.session.rests_until(Instant::now());
                 let (check_at, look_at) = (stream.silence.check_at(), stream.next_look());
                 event = tokio::select! {
                     biased;
@@ -195,7 +199,8 @@ impl Task {
                         self.stored(stream, stored?);
                         None
                     }
-                    event = stream.transport.recv(), if reads => Some(event),
+                    () = sleep_until(rests_until), if rests_until.is_some() => None,
+                    event = stream.transport.recv(), if reads && rests_until.is_none() => Some(event),
                     () = sleep_until(due_at), if due_at.is_some() => None,
                     Ok(()) = self.wanted.changed() => None,
                     () = sleep_until(Some(check_at)), if reads => None,

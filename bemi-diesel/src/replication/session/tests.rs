@@ -112,8 +112,9 @@ fn a_transaction_in_parts_is_stored_alone() {
     assert_eq!(due(&mut session, later, true), Some((vec![300], 300)));
     session.flushed(Lsn::new(300), later);
     session.transaction(transaction(400, 1));
-    assert_eq!(due(&mut session, later, true), None);
-    assert_eq!(due(&mut session, later, false), Some((vec![400], 400)));
+    let rested = later + REST;
+    assert_eq!(due(&mut session, rested, true), None);
+    assert_eq!(due(&mut session, rested, false), Some((vec![400], 400)));
 }
 
 #[test]
@@ -211,4 +212,52 @@ fn a_server_that_waits_for_an_answer_gets_it_at_once() {
     session.flushed(Lsn::new(101), now);
     session.keepalive(Lsn::new(102), false);
     assert_eq!(due(&mut session, now, false), None);
+}
+
+/// A session of which one batch of so many transactions was stored at `now`, and another one of these was read after it.
+fn busy(transactions: u64, now: Instant) -> Session {
+    let mut session = Session::new(Lsn::new(100), now);
+    for n in 1..=transactions {
+        session.transaction(transaction(100 + n, 1));
+    }
+    assert!(due(&mut session, now, false).is_some());
+    session.flushed(Lsn::new(100 + transactions), now);
+    session.transaction(transaction(1000, 1));
+    session
+}
+
+#[test]
+fn what_comes_in_quick_succession_is_stored_together() {
+    let now = Instant::now();
+    for (transactions, rest) in [(1, REST), (5, 5 * REST), (99, LONGEST_REST)] {
+        let mut session = busy(transactions, now);
+        assert_eq!(session.rests_until(now), Some(now + rest));
+        assert_eq!(due(&mut session, now, false), None);
+        session.transaction(transaction(1001, 1));
+        let rested = now + rest;
+        assert_eq!(session.rests_until(rested), None);
+        assert_eq!(due(&mut session, rested, true), None);
+        assert_eq!(
+            due(&mut session, rested, false),
+            Some((vec![1000, 1001], 1001))
+        );
+        // Meanwhile it looks now and then whether there is much.
+        assert_eq!(session.rests_until(rested), Some(rested + GLANCE));
+    }
+}
+
+#[test]
+fn nobody_who_waits_and_no_full_batch_waits_for_a_rest() {
+    let now = Instant::now();
+    let at_once = |hurry: fn(&mut Session)| {
+        let mut session = busy(99, now);
+        hurry(&mut session);
+        let last = session.read().as_u64();
+        assert_eq!(due(&mut session, now, false).map(|(_, to)| to), Some(last));
+    };
+    at_once(|session| session.want(Lsn::new(1000)));
+    at_once(|session| session.want(Lsn::new(5000)));
+    at_once(|session| session.keepalive(Lsn::new(1000), true));
+    at_once(Session::stop_resting);
+    at_once(|session| session.transaction(transaction(1001, BATCH_CHANGES)));
 }
