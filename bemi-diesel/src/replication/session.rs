@@ -82,8 +82,8 @@ pub(crate) struct Session {
     large: Large,
     /// How long to rest after what was stored last, or is being stored.
     rest: Duration,
-    /// A batch is being stored.
-    storing: bool,
+    /// Since when a batch is being stored.
+    storing: Option<Instant>,
     /// The server waits to hear that `read` is stored: it is shutting down.
     urgent: bool,
     /// Somebody waits until the position is stored that reaches here.
@@ -101,7 +101,7 @@ impl Session {
             flushed_at: now,
             large: Large::None,
             rest: Duration::ZERO,
-            storing: false,
+            storing: None,
             urgent: false,
             wanted: Lsn::ZERO,
         }
@@ -113,8 +113,8 @@ impl Session {
     }
 
     /// What has been read and must be stored before anything else; `None` if there is nothing.
-    pub(crate) fn pending(&mut self) -> Option<Batch> {
-        (!self.pending.is_empty()).then(|| self.batch())
+    pub(crate) fn pending(&mut self, now: Instant) -> Option<Batch> {
+        (!self.pending.is_empty()).then(|| self.batch(now))
     }
 
     /// A part of a transaction is about to be stored.
@@ -168,14 +168,14 @@ impl Session {
             }
             Large::None => self.is_full() || !more && self.rests_until(now).is_none(),
         };
-        due.then(|| self.batch())
+        due.then(|| self.batch(now))
     }
 
-    fn batch(&mut self) -> Batch {
+    fn batch(&mut self, now: Instant) -> Batch {
         (self.pending_changes, self.pending_bytes) = (0, 0);
         self.urgent = false;
         self.large = Large::None;
-        self.storing = true;
+        self.storing = Some(now);
         let transactions = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
         self.rest = REST.saturating_mul(transactions).min(LONGEST_REST);
         Batch {
@@ -199,10 +199,12 @@ impl Session {
 
     /// Until when what comes is left to gather, once all that had arrived is read; `None` if it is taken as it comes.
     pub(crate) fn rests_until(&self, now: Instant) -> Option<Instant> {
-        let until = match self.rest {
-            Duration::ZERO => return None,
-            _ if self.storing => now + GLANCE,
-            rest => self.flushed_at + rest,
+        let until = match (self.rest, self.storing) {
+            (Duration::ZERO, _) => return None,
+            (_, Some(since)) if now < since + LONGEST_REST => now + GLANCE,
+            // It takes long: no glance would be worth its while.
+            (_, Some(_)) => return None,
+            (rest, None) => self.flushed_at + rest,
         };
         let is_awaited = self.urgent || self.flushed < self.wanted;
         (until > now && !is_awaited).then_some(until)
@@ -215,7 +217,7 @@ impl Session {
 
     /// A batch is durable.
     pub(crate) fn flushed(&mut self, flush_lsn: Lsn, now: Instant) {
-        self.storing = false;
+        self.storing = None;
         self.flushed = flush_lsn;
         self.flushed_at = now;
     }
@@ -227,7 +229,7 @@ impl Session {
 
     /// Everything that was committed before this is stored; what was not stored had nothing to store.
     pub(crate) fn captured(&self) -> Lsn {
-        if self.pending.is_empty() && !self.storing {
+        if self.pending.is_empty() && self.storing.is_none() {
             self.read
         } else {
             self.flushed

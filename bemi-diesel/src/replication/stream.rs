@@ -159,7 +159,7 @@ impl Stream {
             return self.session.due(Instant::now(), more).map(Due::Batch);
         }
         // What was read before must be stored first.
-        if let Some(batch) = self.session.pending() {
+        if let Some(batch) = self.session.pending(Instant::now()) {
             return Some(Due::Batch(batch));
         }
         let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES)?;

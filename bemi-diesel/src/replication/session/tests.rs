@@ -99,10 +99,10 @@ fn a_transaction_in_parts_is_stored_alone() {
     session.keepalive(Lsn::new(150), true);
     session.transaction(transaction(200, 1));
     assert!(session.is_stored(Lsn::new(99)) && !session.is_stored(Lsn::new(100)));
-    let before = session.pending().expect("what was read before");
+    let before = session.pending(now).expect("what was read before");
     assert_eq!(before.flush_lsn, Lsn::new(200));
     session.flushed(before.flush_lsn, now);
-    assert!(session.pending().is_none());
+    assert!(session.pending(now).is_none());
     session.part();
     // Nothing is due while it is read, however long that takes.
     let later = now + 2 * IDLE_INTERVAL;
@@ -243,6 +243,7 @@ fn what_comes_in_quick_succession_is_stored_together() {
         );
         // Meanwhile it looks now and then whether there is much.
         assert_eq!(session.rests_until(rested), Some(rested + GLANCE));
+        assert_eq!(session.rests_until(rested + LONGEST_REST), None);
     }
 }
 
