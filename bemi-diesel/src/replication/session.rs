@@ -29,6 +29,9 @@ const BUSY_BYTES: u64 = 64 << 10;
 const REST: Duration = Duration::from_millis(2);
 const LONGEST_REST: Duration = Duration::from_millis(20);
 
+/// After a batch of more transactions there is no rest: what comes so fast is a backlog, which is stored while it is read.
+const BACKLOG: u32 = 250;
+
 /// How often a busy source is looked at while a batch is stored. It is decoded meanwhile if there is much of it.
 const GLANCE: Duration = Duration::from_millis(1);
 
@@ -177,7 +180,10 @@ impl Session {
         self.large = Large::None;
         self.storing = Some(now);
         let transactions = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
-        self.rest = REST.saturating_mul(transactions).min(LONGEST_REST);
+        self.rest = match transactions {
+            ..=BACKLOG => (REST * transactions).min(LONGEST_REST),
+            _ => Duration::ZERO,
+        };
         Batch {
             transactions: std::mem::take(&mut self.pending),
             flush_lsn: self.read,

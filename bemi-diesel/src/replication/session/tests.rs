@@ -260,5 +260,7 @@ fn nobody_who_waits_and_no_full_batch_waits_for_a_rest() {
     at_once(|session| session.want(Lsn::new(5000)));
     at_once(|session| session.keepalive(Lsn::new(1000), true));
     at_once(Session::stop_resting);
+    let mut backlog = busy(u64::from(BACKLOG) + 1, now);
+    assert_eq!(due(&mut backlog, now, false), Some((vec![1000], 1000)));
     at_once(|session| session.transaction(transaction(1001, BATCH_CHANGES)));
 }
