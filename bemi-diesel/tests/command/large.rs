@@ -63,7 +63,8 @@ fn killed_in_the_middle_of_a_large_transaction_nothing_is_lost_or_doubled() {
     let shop = Shop::set_up();
     let mut capture = shop.capture();
     let context = emit(r#"{"user": 1}"#);
-    shop.sql(&format!("BEGIN; {}; {context}; COMMIT", rows(1, 60_000)));
+    shop.sql(&format!("BEGIN; {}; {context}; COMMIT", rows(1, 120_000)));
+    // Of a dozen parts, so that the last one is far away whenever this looks.
     for _ in 0..3 {
         // A part is stored, and the next one is being read.
         wait_until("a part is stored", || {
@@ -81,10 +82,10 @@ fn killed_in_the_middle_of_a_large_transaction_nothing_is_lost_or_doubled() {
         });
         capture = shop.capture();
     }
-    shop.wait_until_stored(60_000);
+    shop.wait_until_stored(120_000);
     assert_eq!(
         shop.value::<String>(BY_CONTEXT),
-        "{\"user\": 1} 1 60000 0 59999 60000"
+        "{\"user\": 1} 1 120000 0 119999 120000"
     );
 }
 
