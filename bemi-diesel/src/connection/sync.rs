@@ -363,7 +363,8 @@ impl Connection for BemiConnection {
                 Some((Inline { sql, .. }, binds)) => {
                     let inner = &mut self.inner;
                     let by_type = classified.by_type;
-                    let result = match InlinedBy::<T>::new(sql, by_type, prepare, binds, message) {
+                    let query = InlinedBy::new(source, sql, by_type, prepare, binds, message);
+                    let result = match query {
                         InlinedBy::Type(query) => inner.execute_returning_count(&query),
                         InlinedBy::Text(query) => inner.execute_returning_count(&query),
                     };

@@ -2,11 +2,13 @@
 //!
 //! The message is a parameter, so all contexts share one prepared statement.
 
-use std::marker::PhantomData;
+use std::cell::Cell;
+use std::sync::Arc;
 
+use diesel::internal::derives::multiconnection::AstPassHelper;
 use diesel::pg::{Pg, PgTypeMetadata};
 use diesel::query_builder::bind_collector::RawBytesBindCollector;
-use diesel::query_builder::{AstPass, CollectedQuery, Query, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::{Text, Untyped};
 
@@ -130,21 +132,15 @@ pub(super) fn bound(binds: &Binds) -> u32 {
     u32::try_from(binds.binds.len()).unwrap_or(u32::MAX - 1)
 }
 
-/// `T`, taken apart and with the message among its values. See [`Inline`](super::inline::Inline).
+/// `query` in the words of `sql`, with the message behind its parameters. See [`Inline`](super::inline::Inline).
 pub(super) struct Inlined<T> {
-    query: CollectedQuery<Binds>,
-    of: PhantomData<fn() -> T>,
-}
-
-impl<T> Inlined<T> {
-    fn new(sql: &str, prepare: bool, mut binds: Binds, message: String) -> Self {
-        binds.metadata.push(PgTypeMetadata::new(TEXT, TEXT_ARRAY));
-        binds.binds.push(Some(message.into_bytes()));
-        Self {
-            query: CollectedQuery::new(sql.to_owned(), prepare, binds),
-            of: PhantomData,
-        }
-    }
+    query: T,
+    sql: Arc<str>,
+    prepare: bool,
+    message: String,
+    /// The query's parameters, which were collected to decide. They are moved out the first time, as an `INSERT` can
+    /// have thousands.
+    binds: Cell<Option<Binds>>,
 }
 
 /// An [`Inlined`] whose prepared statement is found by its type, or by its text.
@@ -154,24 +150,45 @@ pub(super) enum InlinedBy<T> {
 }
 
 impl<T> InlinedBy<T> {
-    /// If the type does not tell the text, it is for the caller to say whether it is to be prepared.
+    /// `query` with the parameters `binds`. Where its type does not tell its text, `prepare` says whether
+    /// it is to be prepared under a name.
     pub(super) fn new(
-        sql: &str,
+        query: T,
+        sql: &Arc<str>,
         by_type: bool,
         prepare: bool,
         binds: Binds,
         message: String,
     ) -> Self {
+        let (sql, binds) = (Arc::clone(sql), Cell::new(Some(binds)));
         if by_type {
-            Self::Type(Inlined::new(sql, true, binds, message))
+            Self::Type(Inlined {
+                query,
+                sql,
+                prepare: true,
+                message,
+                binds,
+            })
         } else {
-            Self::Text(Inlined::new(sql, prepare, binds, message))
+            Self::Text(Inlined {
+                query: ByText(query),
+                sql,
+                prepare,
+                message,
+                binds,
+            })
         }
     }
 }
 
-/// A `T` whose type does not tell its text.
-pub(super) struct ByText<T>(PhantomData<fn() -> T>);
+/// A query whose type does not tell its text.
+pub(super) struct ByText<T>(T);
+
+impl<T: QueryFragment<Pg>> QueryFragment<Pg> for ByText<T> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk_ast(out)
+    }
+}
 
 impl<T> QueryId for ByText<T> {
     type QueryId = ();
@@ -187,9 +204,29 @@ impl<T: Query> Query for ByText<T> {
 const TEXT: u32 = 25;
 const TEXT_ARRAY: u32 = 1009;
 
-impl<T> QueryFragment<Pg> for Inlined<T> {
-    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        self.query.walk_ast(out)
+impl<T: QueryFragment<Pg>> QueryFragment<Pg> for Inlined<T> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if let Some((out, lookup)) = out.bind_collector() {
+            match self.binds.take() {
+                Some(binds) => {
+                    out.metadata.extend(binds.metadata);
+                    out.binds.extend(binds.binds);
+                }
+                None => self.query.collect_binds(out, lookup, &Pg)?,
+            }
+            out.metadata.push(PgTypeMetadata::new(TEXT, TEXT_ARRAY));
+            out.binds.push(Some(self.message.clone().into_bytes()));
+            return Ok(());
+        }
+        if out.debug_binds().is_some() {
+            self.query.walk_ast(out.reborrow())?;
+            return out.push_bind_param_value_only::<Text, String>(&self.message);
+        }
+        out.push_sql(&self.sql);
+        if !self.prepare {
+            out.unsafe_to_cache_prepared();
+        }
+        Ok(())
     }
 }
 

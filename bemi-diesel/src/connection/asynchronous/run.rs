@@ -67,10 +67,10 @@ enum Begun {
     Anew(CollectedQuery<Binds>),
 }
 
-/// The message, where the statement carries it itself.
+/// A query and the message, where it carries it itself.
 enum Carried<T> {
-    Nothing,
-    Tag(Tag),
+    Nothing(T),
+    Tag(T, Tag),
     Inline(InlinedBy<T>),
 }
 
@@ -91,17 +91,19 @@ impl AsyncBemiConnection {
                 Err(error) => ready(Err(error)).boxed(),
             };
         }
-        let (mut step, carried) = self.step(&query, Wanted::Count, enclosing);
+        let (mut step, carried) = self.step(query, Wanted::Count, enclosing);
         let mut inner = &self.inner;
         let prepared = step.as_mut().and_then(|step| step.prepared.take());
-        let tagged = matches!(carried, Carried::Tag(_));
+        let tagged = matches!(carried, Carried::Tag(..));
         let sent = match (carried, prepared) {
-            (Carried::Nothing, None) => inner.execute_returning_count(query),
-            (Carried::Nothing, Some(prepared)) => {
+            (Carried::Nothing(query), None) => inner.execute_returning_count(query),
+            (Carried::Nothing(_), Some(prepared)) => {
                 inner.execute_returning_count(prepared.query(true))
             }
-            (Carried::Tag(tag), None) => execute_tagged(inner, query, tag),
-            (Carried::Tag(tag), Some(prepared)) => execute_tagged(inner, prepared.query(true), tag),
+            (Carried::Tag(query, tag), None) => execute_tagged(inner, query, tag),
+            (Carried::Tag(_, tag), Some(prepared)) => {
+                execute_tagged(inner, prepared.query(true), tag)
+            }
             (Carried::Inline(InlinedBy::Type(query)), _) => inner.execute_returning_count(query),
             (Carried::Inline(InlinedBy::Text(query)), _) => inner.execute_returning_count(query),
         };
@@ -153,14 +155,14 @@ impl AsyncBemiConnection {
             }
             .boxed();
         }
-        let (step, carried) = self.step(&query, Wanted::Rows, enclosing);
+        let (step, carried) = self.step(query, Wanted::Rows, enclosing);
         let mut inner = &self.inner;
         let (sent, hidden) = match carried {
-            Carried::Nothing => (
+            Carried::Nothing(query) => (
                 AsyncConnectionCore::load(&mut inner, query),
                 Hidden::Nothing,
             ),
-            Carried::Tag(tag) => {
+            Carried::Tag(query, tag) => {
                 let sent = AsyncConnectionCore::load(&mut inner, Tagged::new(query, tag));
                 (sent, Hidden::LastColumn)
             }
@@ -244,18 +246,18 @@ impl AsyncBemiConnection {
     }
 
     /// Classifies `query` and makes what is sent for it. No step: there is nothing to do but send it.
-    fn step<T>(&self, query: &T, wanted: Wanted, enclosing: Enclosing) -> (Option<Step>, Carried<T>)
+    fn step<T>(&self, query: T, wanted: Wanted, enclosing: Enclosing) -> (Option<Step>, Carried<T>)
     where
         T: QueryFragment<Pg> + QueryId,
     {
         let mut session = self.session();
-        let classified = session.statement(query);
+        let classified = session.statement(&query);
         let statement = classified.statement;
         if statement.is_none() && session.transaction == Transaction::Autocommit {
-            return (None, Carried::Nothing);
+            return (None, Carried::Nothing(query));
         }
         let called_in = statement.as_ref().and_then(|_| ambient());
-        let collected = || Collected::new(&statement.as_ref()?.sql, query);
+        let collected = || Collected::new(&statement.as_ref()?.sql, &query);
         let again = session.may_tag(&statement).then(collected).flatten();
         let (by_type, prepare) = (classified.by_type, classified.prepare.is_some());
         let inline = session.inline(&statement).zip(again.as_ref());
@@ -271,18 +273,18 @@ impl AsyncBemiConnection {
             .then(collected)
             .flatten();
         let carried = match (session.carried(&statement, &called_in, request), inline) {
-            (Plan::Tag(tag), _) => Carried::Tag(tag),
+            (Plan::Tag(tag), _) => Carried::Tag(query, tag),
             (Plan::Inline(message), Some((inline, again))) => {
                 let binds = copied(&again.binds);
-                let query = InlinedBy::new(&inline.sql, by_type, by_name, binds, message);
-                Carried::Inline(query)
+                let sql = &inline.sql;
+                Carried::Inline(InlinedBy::new(query, sql, by_type, by_name, binds, message))
             }
-            _ => Carried::Nothing,
+            _ => Carried::Nothing(query),
         };
         let step = Step {
             enclosing,
             called_in,
-            carries: !matches!(carried, Carried::Nothing),
+            carries: !matches!(carried, Carried::Nothing(_)),
             abandoned: session.transaction == Transaction::Enclosed,
             prepared,
             again,

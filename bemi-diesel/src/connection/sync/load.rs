@@ -81,7 +81,8 @@ impl LoadConnection<DefaultLoadingMode> for BemiConnection {
                 Some((Inline { sql, .. }, binds)) => {
                     let inner = &mut self.inner;
                     let by_type = classified.by_type;
-                    let result = match InlinedBy::<T>::new(sql, by_type, false, binds, message) {
+                    let query = InlinedBy::new(&source, sql, by_type, false, binds, message);
+                    let result = match query {
                         InlinedBy::Type(query) => whole(inner, query),
                         InlinedBy::Text(query) => whole(inner, query),
                     };
@@ -160,7 +161,7 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
         if let Some(travel) = &self.travel {
             let past = Past::new(source, travel)?;
             let Self { inner, session, .. } = self;
-            let result = LoadConnection::<PgRowByRowLoadingMode>::load(inner, past);
+            let result = row_by_row(inner, past);
             session.finish(&None, result.as_ref().err());
             return result.map(|inner| ArrivingRows {
                 inner,
@@ -184,25 +185,23 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
             Plan::Tag(tag) => {
                 // The statement goes away with the result, so it cannot be sent again without the tag.
                 let tagged = Tagged::new(source, tag);
-                LoadConnection::<PgRowByRowLoadingMode>::load(inner, tagged)
+                row_by_row(inner, tagged)
                     .map(|inner| (inner, Hidden::LastColumn))
                     .inspect_err(|error| {
                         session.is_denied(error);
                     })
             }
             Plan::Inline(message) => {
-                let inlined = inline_of(&statement).zip(binds);
-                let query = inlined.map(|(Inline { sql, .. }, binds)| {
-                    InlinedBy::<T>::new(sql, classified.by_type, false, binds, message)
-                });
-                let result = match query {
-                    Some(InlinedBy::Type(query)) => {
-                        LoadConnection::<PgRowByRowLoadingMode>::load(inner, query)
+                let by_type = classified.by_type;
+                let result = match inline_of(&statement).zip(binds) {
+                    Some((Inline { sql, .. }, binds)) => {
+                        let query = InlinedBy::new(source, sql, by_type, false, binds, message);
+                        match query {
+                            InlinedBy::Type(query) => row_by_row(inner, query),
+                            InlinedBy::Text(query) => row_by_row(inner, query),
+                        }
                     }
-                    Some(InlinedBy::Text(query)) => {
-                        LoadConnection::<PgRowByRowLoadingMode>::load(inner, query)
-                    }
-                    None => LoadConnection::<PgRowByRowLoadingMode>::load(inner, source),
+                    None => row_by_row(inner, source),
                 };
                 result
                     .map(|inner| (inner, Hidden::Nothing))
@@ -212,8 +211,7 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
             }
             // Nothing is enclosed here: the rows are read after this returns.
             Plan::Forward | Plan::Precede(_) | Plan::Enclose(_) => {
-                LoadConnection::<PgRowByRowLoadingMode>::load(inner, source)
-                    .map(|inner| (inner, Hidden::Nothing))
+                row_by_row(inner, source).map(|inner| (inner, Hidden::Nothing))
             }
         };
         session.finish(&statement, result.as_ref().err());
@@ -223,4 +221,15 @@ impl LoadConnection<PgRowByRowLoadingMode> for BemiConnection {
             session,
         })
     }
+}
+
+fn row_by_row<'conn, 'query, T>(
+    inner: &'conn mut PgConnection,
+    source: T,
+) -> QueryResult<InnerCursor<'conn, 'query, PgRowByRowLoadingMode>>
+where
+    T: Query + QueryFragment<Pg> + QueryId + 'query,
+    Pg: QueryMetadata<T::SqlType>,
+{
+    LoadConnection::<PgRowByRowLoadingMode>::load(inner, source)
 }
