@@ -119,14 +119,6 @@ impl<T> Query for Counted<T> {
 /// The parameters of a query, taken out of it.
 pub(super) type Binds = RawBytesBindCollector<Pg>;
 
-#[cfg(feature = "async")]
-pub(super) fn copied(binds: &Binds) -> Binds {
-    let mut copy = Binds::new();
-    copy.metadata.clone_from(&binds.metadata);
-    copy.binds.clone_from(&binds.binds);
-    copy
-}
-
 /// How many they are.
 pub(super) fn bound(binds: &Binds) -> u32 {
     u32::try_from(binds.binds.len()).unwrap_or(u32::MAX - 1)

@@ -7,28 +7,67 @@ use diesel::query_builder::{CollectedQuery, QueryFragment};
 
 use crate::connection::tagged::Binds;
 
-/// The text and the parameters of a query, which itself need not be `Send` and is gone once it is sent.
-pub(super) struct Collected {
-    sql: Arc<str>,
-    pub(super) binds: Binds,
+/// The parameters that are bound to `query`. `None` if one is of a type that only the server knows, as the
+/// number of such a type is found out on the way.
+pub(super) fn collected<T: QueryFragment<Pg>>(query: &T) -> Option<Binds> {
+    let mut binds = Binds::new();
+    let mut lookup = BuiltIn { only: true };
+    query.collect_binds(&mut binds, &mut lookup, &Pg).ok()?;
+    lookup.only.then_some(binds)
 }
 
-impl Collected {
-    /// `None` if a parameter is of a type that only the server knows, as the number of such a type is
-    /// found out on the way.
-    pub(super) fn new<T: QueryFragment<Pg>>(sql: &Arc<str>, query: &T) -> Option<Self> {
-        let mut binds = Binds::new();
-        let mut lookup = BuiltIn { only: true };
-        query.collect_binds(&mut binds, &mut lookup, &Pg).ok()?;
-        lookup.only.then(|| Self {
+/// The text and the parameters of a query, which itself need not be `Send` and is gone once it is sent.
+///
+/// It is seldom needed, so the parameters lie one behind the other, which spares an allocation for each.
+pub(super) struct Kept {
+    sql: Arc<str>,
+    parameters: Vec<Parameter>,
+    values: Vec<u8>,
+}
+
+struct Parameter {
+    oid: u32,
+    array_oid: u32,
+    /// `None` is NULL.
+    length: Option<usize>,
+}
+
+impl Kept {
+    /// `None` if the number of a type is not known.
+    pub(super) fn new(sql: &Arc<str>, binds: &Binds) -> Option<Self> {
+        let parameter = |(metadata, value): (&PgTypeMetadata, &Option<Vec<u8>>)| {
+            Some(Parameter {
+                oid: metadata.oid().ok()?,
+                array_oid: metadata.array_oid().ok()?,
+                length: value.as_ref().map(Vec::len),
+            })
+        };
+        let parameters = binds.metadata.iter().zip(&binds.binds);
+        let mut values = Vec::with_capacity(binds.binds.iter().flatten().map(Vec::len).sum());
+        for value in binds.binds.iter().flatten() {
+            values.extend_from_slice(value);
+        }
+        Some(Self {
             sql: Arc::clone(sql),
-            binds,
+            parameters: parameters.map(parameter).collect::<Option<_>>()?,
+            values,
         })
     }
 
     /// The query, to be `prepared` under a name or not.
-    pub(super) fn query(self, prepared: bool) -> CollectedQuery<Binds> {
-        CollectedQuery::new(self.sql.as_ref().to_owned(), prepared, self.binds)
+    pub(super) fn query(&self, prepared: bool) -> CollectedQuery<Binds> {
+        let mut binds = Binds::new();
+        let mut rest = self.values.as_slice();
+        for parameter in &self.parameters {
+            let metadata = PgTypeMetadata::new(parameter.oid, parameter.array_oid);
+            binds.metadata.push(metadata);
+            binds.binds.push(parameter.length.map(|length| {
+                let (value, behind) = rest.split_at(length);
+                rest = behind;
+                value.to_vec()
+            }));
+        }
+        CollectedQuery::new(self.sql.as_ref().to_owned(), prepared, binds)
     }
 }
 

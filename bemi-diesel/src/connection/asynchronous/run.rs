@@ -19,16 +19,17 @@ use diesel_async::{AsyncConnectionCore, AsyncPgConnection, RunQueryDsl, SimpleAs
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 
-use super::collected::Collected;
+use super::collected::{Kept, collected};
 use super::{AsyncBemiConnection, InnerRow};
 use crate::connection::count::changed;
 use crate::connection::emit::UNGUARD;
 use crate::connection::facts::{Rules, has_no_rules};
+use crate::connection::inline::{Inline, inline_of};
 use crate::connection::plan::{Enclosing, Form, Plan, Request, Rides, Tag, Wanted};
 use crate::connection::row::{Hidden, VisibleRow};
 use crate::connection::session::{Known, Session, ambient};
 use crate::connection::statement;
-use crate::connection::tagged::{Binds, Counted, InlinedBy, Tagged, bound, copied};
+use crate::connection::tagged::{Binds, Counted, InlinedBy, Tagged, bound};
 use crate::connection::transaction::{Members, Transaction};
 use crate::history::Past;
 
@@ -53,9 +54,9 @@ struct Step {
     /// Whether the transaction around an earlier statement must be ended first.
     abandoned: bool,
     /// The statement as one to be prepared under a name, although diesel would not.
-    prepared: Option<Collected>,
+    prepared: Option<CollectedQuery<Binds>>,
     /// The statement without its message.
-    again: Option<Collected>,
+    again: Option<Kept>,
     /// Whether that is to be prepared under a name.
     prepares: bool,
 }
@@ -97,13 +98,9 @@ impl AsyncBemiConnection {
         let tagged = matches!(carried, Carried::Tag(..));
         let sent = match (carried, prepared) {
             (Carried::Nothing(query), None) => inner.execute_returning_count(query),
-            (Carried::Nothing(_), Some(prepared)) => {
-                inner.execute_returning_count(prepared.query(true))
-            }
+            (Carried::Nothing(_), Some(prepared)) => inner.execute_returning_count(prepared),
             (Carried::Tag(query, tag), None) => execute_tagged(inner, query, tag),
-            (Carried::Tag(_, tag), Some(prepared)) => {
-                execute_tagged(inner, prepared.query(true), tag)
-            }
+            (Carried::Tag(_, tag), Some(prepared)) => execute_tagged(inner, prepared, tag),
             (Carried::Inline(InlinedBy::Type(query)), _) => inner.execute_returning_count(query),
             (Carried::Inline(InlinedBy::Text(query)), _) => inner.execute_returning_count(query),
         };
@@ -257,29 +254,38 @@ impl AsyncBemiConnection {
             return (None, Carried::Nothing(query));
         }
         let called_in = statement.as_ref().and_then(|_| ambient());
-        let collected = || Collected::new(&statement.as_ref()?.sql, &query);
-        let again = session.may_tag(&statement).then(collected).flatten();
-        let (by_type, prepare) = (classified.by_type, classified.prepare.is_some());
-        let inline = session.inline(&statement).zip(again.as_ref());
+        let parameters = session.may_tag(&statement).then(|| {
+            let binds = collected(&query)?;
+            let kept = Kept::new(&statement.as_ref()?.sql, &binds)?;
+            Some((binds, kept))
+        });
+        let (binds, again) = parameters.flatten().unzip();
+        let (by_type, prepare) = (classified.by_type, classified.prepare);
+        let inline = session.inline(&statement).zip(binds.as_ref());
         let request = Request {
             wanted,
             enclosing: Enclosing::Impossible,
-            bound: Some(again.as_ref().map_or(0, |again| bound(&again.binds))),
-            inline: inline.is_some_and(|(inline, again)| inline.fits(&again.binds)),
+            bound: Some(binds.as_ref().map_or(0, bound)),
+            inline: inline.is_some_and(|(inline, binds)| inline.fits(binds)),
         };
         let safe = || query.is_safe_to_cache_prepared(&Pg).unwrap_or(false);
-        let by_name = by_type || prepare || again.is_some() && safe();
-        let prepared = (prepare && !request.inline && called_in.is_some())
-            .then(collected)
-            .flatten();
-        let carried = match (session.carried(&statement, &called_in, request), inline) {
-            (Plan::Tag(tag), _) => Carried::Tag(query, tag),
-            (Plan::Inline(message), Some((inline, again))) => {
-                let binds = copied(&again.binds);
-                let sql = &inline.sql;
+        let by_name = by_type || prepare.is_some() || again.is_some() && safe();
+        let plan = session.carried(&statement, &called_in, request);
+        let mut prepared = None;
+        let carried = match (plan, inline_of(&statement), binds) {
+            (Plan::Inline(message), Some(Inline { sql, .. }), Some(binds)) => {
                 Carried::Inline(InlinedBy::new(query, sql, by_type, by_name, binds, message))
             }
-            _ => Carried::Nothing(query),
+            (plan, _, binds) => {
+                prepared = prepare.filter(|_| called_in.is_some()).and_then(|sql| {
+                    let binds = binds.or_else(|| collected(&query))?;
+                    Some(CollectedQuery::new(sql, true, binds))
+                });
+                match plan {
+                    Plan::Tag(tag) => Carried::Tag(query, tag),
+                    _ => Carried::Nothing(query),
+                }
+            }
         };
         let step = Step {
             enclosing,
