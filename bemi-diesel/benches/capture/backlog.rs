@@ -11,7 +11,7 @@ use crate::copy::copy;
 use crate::pair::{Pair, ROUNDS, ROWS, TABLE, log_end, median, table};
 
 /// Rows of a transaction, and of all.
-pub(super) const BACKLOGS: [(u32, u32); 3] = [(1, 20_000), (100, 200_000), (100_000, 200_000)];
+pub(super) const BACKLOGS: [(u32, u32); 3] = [(1, 200_000), (100, 200_000), (100_000, 200_000)];
 
 /// The backlogs, stored and only decoded.
 pub(super) fn backlogs(cluster: &Cluster, runtime: &Runtime) {
@@ -64,11 +64,15 @@ impl Backlog {
         source.batch_execute(TABLE).unwrap();
         let capture = pair.start(runtime);
         runtime.block_on(capture.shutdown()).unwrap();
-        let insert = source.prepare(ROWS).unwrap();
-        for n in 0..rows / size {
-            let (from, to) = (i64::from(n * size) + 1, i64::from((n + 1) * size));
-            source.execute(&insert, &[&from, &to]).unwrap();
-        }
+        // In the server, as there can be many transactions.
+        let insert = ROWS
+            .replace("$1::bigint", &format!("part * {size} + 1"))
+            .replace("$2::bigint", &format!("(part + 1) * {size}"));
+        let parts = rows / size;
+        let write = format!(
+            "DO $$ BEGIN FOR part IN 0 .. {parts} - 1 LOOP {insert}; COMMIT; END LOOP; END $$"
+        );
+        source.batch_execute(&write).unwrap();
         let end = log_end(&mut source);
         Self { pair, rows, end }
     }

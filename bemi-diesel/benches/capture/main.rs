@@ -10,8 +10,8 @@
 //! - `indexes`: what each index of `changes` adds to such a COPY, of rows with a request's context.
 //! - `latency`: from a commit until its changes are stored, at 100 transactions a second.
 //! - `idle`: what an idle capture takes of one core.
-//! - `source`: pgbench with 8 clients, without capture, with one, with `pg_recvlogical` in its place, and with a trigger
-//!   that writes an audit table.
+//! - `source`: pgbench with 8 clients, without capture, with one, with `pg_recvlogical` in its place, and with triggers
+//!   that write an audit table: the barest one, and one that answers the questions that `changes` answers.
 //!
 //! Names choose some of them: `cargo bench -p bemi-diesel --bench capture -- latency idle`.
 

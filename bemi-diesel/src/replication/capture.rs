@@ -302,10 +302,9 @@ pub(crate) async fn start(
     let thread = thread::Builder::new()
         .name("bemi-capture".to_owned())
         .spawn(move || {
-            // The server ends a connection that does not answer, so the connections get a thread beside the
-            // ones that decode and store: a row of a hundred megabytes takes those a second.
+            // What is stored is encoded in a thread beside the one that decodes: both take processor time.
             tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
+                .worker_threads(1)
                 .thread_name("bemi-connections")
                 .enable_all()
                 .build()

@@ -23,17 +23,13 @@ const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 const BUSY_BYTES: u64 = 64 << 10;
 
 /// How long more is left to gather after a batch, for each of its transactions and at most. So a source that commits
-/// seldom sees each commit stored at once, and one that commits more often than every [`REST`] pays once for many: at
-/// 3,000 commits a second the capture's threads take 5 % of a core in place of 18 % (beside pgbench with 8 clients on
-/// the same two).
+/// seldom sees each commit stored at once, and one that commits more often than every [`REST`] pays once for many.
 const REST: Duration = Duration::from_millis(2);
 const LONGEST_REST: Duration = Duration::from_millis(20);
 
-/// After a batch of more transactions there is no rest: what comes so fast is a backlog, which is stored while it is read.
-const BACKLOG: u32 = 250;
-
-/// How often a busy source is looked at while a batch is stored. It is decoded meanwhile if there is much of it.
-const GLANCE: Duration = Duration::from_millis(1);
+/// With more transactions there is no rest, neither before they are stored nor after: what comes so fast is a backlog,
+/// which is stored while it is read.
+const BACKLOG: usize = 250;
 
 /// Where to begin, given what the slot offers and what is stored.
 ///
@@ -85,8 +81,8 @@ pub(crate) struct Session {
     large: Large,
     /// How long to rest after what was stored last, or is being stored.
     rest: Duration,
-    /// Since when a batch is being stored.
-    storing: Option<Instant>,
+    /// A batch is being stored.
+    storing: bool,
     /// The server waits to hear that `read` is stored: it is shutting down.
     urgent: bool,
     /// Somebody waits until the position is stored that reaches here.
@@ -104,7 +100,7 @@ impl Session {
             flushed_at: now,
             large: Large::None,
             rest: Duration::ZERO,
-            storing: None,
+            storing: false,
             urgent: false,
             wanted: Lsn::ZERO,
         }
@@ -116,8 +112,8 @@ impl Session {
     }
 
     /// What has been read and must be stored before anything else; `None` if there is nothing.
-    pub(crate) fn pending(&mut self, now: Instant) -> Option<Batch> {
-        (!self.pending.is_empty()).then(|| self.batch(now))
+    pub(crate) fn pending(&mut self) -> Option<Batch> {
+        (!self.pending.is_empty()).then(|| self.batch())
     }
 
     /// A part of a transaction is about to be stored.
@@ -160,29 +156,28 @@ impl Session {
         self.wanted = lsn;
     }
 
-    /// What to store now, if anything, while nothing is being stored. `more` tells whether something further has arrived already:
-    /// a lone commit is stored at once, a backlog in batches, and what comes in quick succession after a rest.
+    /// What to store now, if anything, while nothing is being stored. `more` tells whether something further has arrived
+    /// already: a lone commit is stored at once, a backlog in batches, and what comes in quick succession after a rest.
     pub(crate) fn due(&mut self, now: Instant, more: bool) -> Option<Batch> {
         let due = match self.large {
             Large::Open => false,
             Large::Read => true,
-            Large::None if self.pending.is_empty() => {
-                self.idle_deadline().is_some_and(|deadline| deadline <= now)
-            }
-            Large::None => self.is_full() || !more && self.rests_until(now).is_none(),
+            Large::None if self.pending.is_empty() => self.deadline().is_some_and(|at| at <= now),
+            Large::None => self.is_full() || !more && self.rests_until().is_none_or(|at| at <= now),
         };
-        due.then(|| self.batch(now))
+        due.then(|| self.batch())
     }
 
-    fn batch(&mut self, now: Instant) -> Batch {
+    fn batch(&mut self) -> Batch {
         (self.pending_changes, self.pending_bytes) = (0, 0);
         self.urgent = false;
         self.large = Large::None;
-        self.storing = Some(now);
-        let transactions = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
-        self.rest = match transactions {
-            ..=BACKLOG => (REST * transactions).min(LONGEST_REST),
-            _ => Duration::ZERO,
+        self.storing = true;
+        let transactions = self.pending.len();
+        self.rest = if transactions > BACKLOG {
+            Duration::ZERO
+        } else {
+            (REST * u32::try_from(transactions).unwrap_or(u32::MAX)).min(LONGEST_REST)
         };
         Batch {
             transactions: std::mem::take(&mut self.pending),
@@ -190,8 +185,12 @@ impl Session {
         }
     }
 
-    /// When the position has to be stored although no change came; `None` while it has not moved.
-    pub(crate) fn idle_deadline(&self) -> Option<Instant> {
+    /// When something has to be stored although nothing further comes, while nothing is being stored; `None` if there is
+    /// nothing to store.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if !self.pending.is_empty() {
+            return self.rests_until();
+        }
         let patience = match self.read.as_u64() - self.flushed.as_u64() {
             0 => return None,
             _ if self.urgent || self.flushed < self.wanted && self.wanted <= self.read => {
@@ -203,17 +202,11 @@ impl Session {
         Some(self.flushed_at + patience)
     }
 
-    /// Until when what comes is left to gather, once all that had arrived is read; `None` if it is taken as it comes.
-    pub(crate) fn rests_until(&self, now: Instant) -> Option<Instant> {
-        let until = match (self.rest, self.storing) {
-            (Duration::ZERO, _) => return None,
-            (_, Some(since)) if now < since + LONGEST_REST => now + GLANCE,
-            // It takes long: no glance would be worth its while.
-            (_, Some(_)) => return None,
-            (rest, None) => self.flushed_at + rest,
-        };
+    /// Until when what comes is left to gather; `None` if it is stored when nothing further has arrived.
+    fn rests_until(&self) -> Option<Instant> {
         let is_awaited = self.urgent || self.flushed < self.wanted;
-        (until > now && !is_awaited).then_some(until)
+        let rests = !self.rest.is_zero() && self.pending.len() <= BACKLOG && !is_awaited;
+        rests.then(|| self.flushed_at + self.rest)
     }
 
     /// What has been read is to be stored now.
@@ -223,7 +216,7 @@ impl Session {
 
     /// A batch is durable.
     pub(crate) fn flushed(&mut self, flush_lsn: Lsn, now: Instant) {
-        self.storing = None;
+        self.storing = false;
         self.flushed = flush_lsn;
         self.flushed_at = now;
     }
@@ -235,7 +228,7 @@ impl Session {
 
     /// Everything that was committed before this is stored; what was not stored had nothing to store.
     pub(crate) fn captured(&self) -> Lsn {
-        if self.pending.is_empty() && self.storing.is_none() {
+        if self.pending.is_empty() && !self.storing {
             self.read
         } else {
             self.flushed

@@ -5,7 +5,7 @@ mod tables;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use self::tables::Composed;
@@ -131,8 +131,12 @@ impl Stream {
 
     /// Whether more can be read: not while what has been read already has to be stored first.
     pub(super) fn has_room(&self) -> bool {
-        self.storing.is_idle()
-            || !self.session.is_full() && !self.stitcher.has_part(BATCH_CHANGES, BATCH_BYTES)
+        self.storing.is_idle() || !self.is_full()
+    }
+
+    /// Whether as much has been read as is stored at a time.
+    fn is_full(&self) -> bool {
+        self.session.is_full() || self.stitcher.has_part(BATCH_CHANGES, BATCH_BYTES)
     }
 
     /// Begins to store what is due, or a part of a transaction that is being read, unless something is being stored.
@@ -159,7 +163,7 @@ impl Stream {
             return self.session.due(Instant::now(), more).map(Due::Batch);
         }
         // What was read before must be stored first.
-        if let Some(batch) = self.session.pending(Instant::now()) {
+        if let Some(batch) = self.session.pending() {
             return Some(Due::Batch(batch));
         }
         let part = self.stitcher.take_part(BATCH_CHANGES, BATCH_BYTES)?;
@@ -255,12 +259,30 @@ impl Stream {
         Slot::read(&self.source, &self.slot).await
     }
 
-    pub(super) async fn handle(
+    /// Takes `event`, and what came with it.
+    pub(super) async fn take(
         &mut self,
         event: Event,
         status: &watch::Sender<Status>,
     ) -> Result<(), Error> {
         self.silence.broken(Instant::now());
+        let queued_at = Utc::now();
+        self.handle(event, queued_at, status).await?;
+        while !self.is_full()
+            && let Some(event) = self.transport.at_hand()
+        {
+            self.handle(event?, queued_at, status).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an event that was read at `queued_at`.
+    async fn handle(
+        &mut self,
+        event: Event,
+        queued_at: DateTime<Utc>,
+        status: &watch::Sender<Status>,
+    ) -> Result<(), Error> {
         match event {
             Event::Message {
                 message: Message::Relation(relation),
@@ -285,7 +307,7 @@ impl Stream {
                 } else if let Some(id) = message.relation() {
                     self.look_again(id).await?;
                 }
-                let pushed = self.stitcher.push(message, position, Utc::now());
+                let pushed = self.stitcher.push(message, position, queued_at);
                 match pushed {
                     Ok(None) => {}
                     Ok(Some(transaction)) => {

@@ -187,8 +187,7 @@ impl Task {
                 return Ok(());
             }
             if event.is_none() {
-                let due_at = stream.session.idle_deadline().filter(|_| idle);
-                let rests_until = stream.session.rests_until(Instant::now());
+                let due_at = stream.session.deadline().filter(|_| idle);
                 let (check_at, look_at) = (stream.silence.check_at(), stream.next_look());
                 event = tokio::select! {
                     biased;
@@ -199,8 +198,7 @@ impl Task {
                         self.stored(stream, stored?);
                         None
                     }
-                    () = sleep_until(rests_until), if rests_until.is_some() => None,
-                    event = stream.transport.recv(), if reads && rests_until.is_none() => Some(event),
+                    event = stream.transport.recv(), if reads => Some(event),
                     () = sleep_until(due_at), if due_at.is_some() => None,
                     Ok(()) = self.wanted.changed() => None,
                     () = sleep_until(Some(check_at)), if reads => None,
@@ -208,7 +206,7 @@ impl Task {
                 };
             }
             match event {
-                Some(event) => stream.handle(event?, &self.status).await?,
+                Some(event) => stream.take(event?, &self.status).await?,
                 None if stop => continue,
                 None => {
                     let publication = &self.settings.publication;

@@ -1,39 +1,26 @@
-//! The walsender connection. The only file that knows `pgwire-replication`.
+//! The walsender connection. Only here is `pgwire-replication` known.
 
-use std::net::IpAddr;
-use std::time::Duration;
+mod client;
+mod failure;
+mod pace;
+mod reading;
+mod tls;
+
+use std::vec;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use pgwire_replication::tls::rustls::{MaybeTlsStream, maybe_upgrade_to_tls};
-use pgwire_replication::{
-    Lsn as WireLsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
-    SslMode as WireSslMode, TlsConfig,
-};
-use tokio::net::TcpStream;
+use pgwire_replication::{Lsn as WireLsn, ReplicationEvent};
 use tokio_postgres::config::Host;
 
-use crate::error::{Error, ErrorKind, ServerError, quote_identifier};
+use self::client::Wanted;
+use self::failure::{Phase, classify};
+use self::reading::{Came, Reading};
+use crate::error::{Error, ErrorKind};
 use crate::pgoutput::{self, Begin, Commit, DecodeError, LogicalMessage, Message};
-use crate::postgres::{Endpoint, SslMode};
+use crate::postgres::Endpoint;
 use crate::{Lsn, Xid};
 
-/// How often the server hears from us at least. It gives up on a client after `wal_sender_timeout`
-/// (60 s by default, and people set it to a few seconds); it also learns within this time that it may
-/// drop log, which a fast shutdown waits for.
-const STATUS_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Events read ahead of the consumer: each can be a row of many megabytes.
-const BUFFERED_EVENTS: usize = 64;
-
-/// Session settings under which every value has the text form that the decoder expects.
-const OPTIONS: &str = "-c datestyle=ISO -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 \
-                       -c bytea_output=hex -c statement_timeout=0 -c idle_session_timeout=0";
-
-/// The crate asks for UTF-8, which the server converts to from every encoding but `SQL_ASCII`, under which it stores
-/// whatever bytes a client wrote: it would refuse to send those that are no UTF-8, now and for ever.
-const ENCODING: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASCII', false) \
-                        WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'";
+pub(crate) use self::tls::connect;
 
 /// What the server sends.
 #[derive(Debug)]
@@ -55,9 +42,11 @@ pub(crate) enum Event {
     Keepalive { wal_end: Lsn, reply_requested: bool },
 }
 
-/// An open replication stream. Ends when it is dropped.
+/// An open replication stream, which is read in a thread of its own. Ends when it is dropped.
 pub(crate) struct Transport {
-    client: ReplicationClient,
+    reading: Reading,
+    /// What came together, and has not been taken yet.
+    gulp: vec::IntoIter<Came>,
     endpoint: String,
     slot: String,
 }
@@ -71,215 +60,70 @@ impl Transport {
         publication: &str,
         from: Lsn,
     ) -> Result<Self, Error> {
-        let connecting = async |password: &str, name: Option<String>| {
-            let mut config = configuration(endpoint, host, port, slot, publication, from);
-            config.password = password.to_owned();
-            if name.is_some() {
-                config.tls.sni_hostname = name;
-            }
-            let mut client = ReplicationClient::connect_gated(config).await?;
-            client.simple_query(ENCODING).await?;
-            client.start().await.map(|()| client)
+        let wanted = Wanted {
+            endpoint: endpoint.clone(),
+            host: (host.clone(), port),
+            slot: slot.to_owned(),
+            publication: publication.to_owned(),
+            from,
         };
-        let starting = async {
-            let mut name = None;
-            let mut outcome = Err(PgWireError::Auth("no password".to_owned()));
-            for password in passwords(endpoint) {
-                outcome = connecting(&password, name.clone()).await;
-                if let Err(error) = &outcome
-                    && let Some(certified) = certified_name(endpoint, error)
-                {
-                    name = Some(certified);
-                    outcome = connecting(&password, name.clone()).await;
-                }
-                if !matches!(&outcome, Err(PgWireError::Server(text)) if text.contains("(SQLSTATE 28P01)"))
-                {
-                    break;
-                }
-            }
-            outcome
-        };
-        match tokio::time::timeout(endpoint.connect_timeout(), starting).await {
-            Ok(Ok(client)) => Ok(Self {
-                client,
-                endpoint: endpoint.to_string(),
-                slot: slot.to_owned(),
-            }),
-            Ok(Err(error)) => Err(classify(error, endpoint.to_string(), slot, Phase::Starting)),
-            Err(_) => {
-                let kind = ErrorKind::Connect {
-                    endpoint: endpoint.to_string(),
-                };
-                Err(Error::with_source(kind, "timed out"))
-            }
-        }
+        Ok(Self {
+            reading: Reading::start(wanted).await?,
+            gulp: Vec::new().into_iter(),
+            endpoint: endpoint.to_string(),
+            slot: slot.to_owned(),
+        })
     }
 
-    /// The next event, if one has arrived.
+    /// The next event of those that came together, if there is one left.
+    pub(crate) fn at_hand(&mut self) -> Option<Result<Event, Error>> {
+        self.gulp.next().map(|came| self.event(came))
+    }
+
+    /// The next event, if one has come.
     pub(crate) fn try_recv(&mut self) -> Option<Result<Event, Error>> {
-        // Under tokio's budget for one turn a full buffer would look empty now and then.
-        tokio::task::unconstrained(self.recv()).now_or_never()
+        if self.gulp.as_slice().is_empty() {
+            self.gulp = self.reading.gulps.try_recv().ok()?.into_iter();
+        }
+        self.at_hand()
     }
 
     /// The next event. Nothing is lost when the returned future is dropped.
     pub(crate) async fn recv(&mut self) -> Result<Event, Error> {
         loop {
-            let event = match self.client.recv().await {
-                Ok(Some(event)) => event,
-                Ok(None) => {
-                    return Err(Error::new(ErrorKind::Disconnected {
-                        endpoint: self.endpoint.clone(),
-                    }));
-                }
-                Err(error) => {
-                    return Err(classify(
-                        error,
-                        self.endpoint.clone(),
-                        &self.slot,
-                        Phase::Streaming,
-                    ));
-                }
-            };
-            if let Some(event) = convert(event)? {
-                return Ok(event);
+            if let Some(event) = self.at_hand() {
+                return event;
             }
+            let Some(gulp) = self.reading.gulps.recv().await else {
+                let endpoint = self.endpoint.clone();
+                return Err(Error::new(ErrorKind::Disconnected { endpoint }));
+            };
+            self.gulp = gulp.into_iter();
         }
     }
 
     /// Tells the server that everything before `lsn` is stored, so that it may drop the log.
     pub(crate) fn acknowledge(&self, lsn: Lsn) {
-        self.client.update_applied_lsn(WireLsn(lsn.as_u64()));
+        self.reading.acknowledge(lsn);
     }
 
     /// Ends the stream in order.
-    pub(crate) async fn stop(mut self) {
-        // What the server thinks of our leaving changes nothing: all that matters is stored.
-        let _ended = tokio::time::timeout(Duration::from_secs(1), self.client.shutdown()).await;
+    pub(crate) async fn stop(self) {
+        self.reading.stop().await;
+    }
+
+    fn event(&self, came: Came) -> Result<Event, Error> {
+        came.map_err(|error| classify(error, self.endpoint.clone(), &self.slot, Phase::Streaming))
+            .and_then(convert)
     }
 }
 
-/// Opens a connection to `host` and negotiates TLS as the endpoint's `sslmode` asks.
-pub(crate) async fn connect(
-    host: &str,
-    port: u16,
-    endpoint: &Endpoint,
-) -> Result<MaybeTlsStream, Error> {
-    let connecting = async |tls: TlsConfig| {
-        let tcp = TcpStream::connect((host, port)).await?;
-        // Else a small packet waits until the one before it is acknowledged: 40 ms each time.
-        tcp.set_nodelay(true)?;
-        maybe_upgrade_to_tls(tcp, &tls, host).await
-    };
-    let mut config = tls(endpoint, host);
-    let mut outcome = connecting(config.clone()).await;
-    if let Err(error) = &outcome
-        && let Some(name) = certified_name(endpoint, error)
-    {
-        config.sni_hostname = Some(name);
-        outcome = connecting(config).await;
-    }
-    outcome.map_err(|error| {
-        let kind = ErrorKind::Connect {
-            endpoint: endpoint.to_string(),
-        };
-        match error {
-            PgWireError::Io(error) => Error::with_source(kind, error),
-            error => Error::with_source(kind, error),
-        }
-    })
-}
-
-/// The name that the server's certificate holds, where `sslmode` leaves it open and a refusal tells it.
-///
-/// `verify-ca` trusts the chain, which comes first, whatever the name. The crate means that too, but
-/// knows only an older form of the refusal: asked for a name that is in the certificate, it accepts it.
-fn certified_name(endpoint: &Endpoint, error: &PgWireError) -> Option<String> {
-    let PgWireError::Tls(text) = error else {
-        return None;
-    };
-    if tls(endpoint, "").mode != WireSslMode::VerifyCa {
-        return None;
-    }
-    let (_, names) = text.split_once("certificate is only valid for ")?;
-    let (_, name) = names.split_once("DnsName(\"")?;
-    let (name, _) = name.split_once('"')?;
-    Some(name.replace('*', "any"))
-}
-
-/// The forms in which the server may know the password: as SCRAM prepares it, and as it is.
-fn passwords(endpoint: &Endpoint) -> Vec<String> {
-    let plain = String::from_utf8_lossy(endpoint.password()).into_owned();
-    match stringprep::saslprep(&plain) {
-        Ok(prepared) if prepared != plain => vec![prepared.into_owned(), plain],
-        _ => vec![plain],
-    }
-}
-
-fn tls(endpoint: &Endpoint, host: &str) -> TlsConfig {
-    let mode = match endpoint.ssl_mode() {
-        SslMode::Disable => WireSslMode::Disable,
-        SslMode::Prefer => WireSslMode::Prefer,
-        // As libpq has it: with a root certificate at hand, `require` verifies the chain.
-        SslMode::Require if endpoint.ssl_root_cert.is_none() => WireSslMode::Require,
-        SslMode::Require | SslMode::VerifyCa => WireSslMode::VerifyCa,
-        SslMode::VerifyFull => WireSslMode::VerifyFull,
-    };
-    TlsConfig {
-        mode,
-        ca_pem_path: endpoint.ssl_root_cert.clone(),
-        // The crate refuses to verify an address, which certificates can hold too, unless told outright.
-        sni_hostname: host.parse::<IpAddr>().is_ok().then(|| host.to_owned()),
-        client_cert_pem_path: endpoint.ssl_cert.clone(),
-        client_key_pem_path: endpoint.ssl_key.clone(),
-    }
-}
-
-fn configuration(
-    endpoint: &Endpoint,
-    host: &Host,
-    port: u16,
-    slot: &str,
-    publication: &str,
-    from: Lsn,
-) -> ReplicationConfig {
-    // The server reads a list of identifiers here.
-    let publication = quote_identifier(publication);
-    let mut config = match host {
-        Host::Tcp(name) => ReplicationConfig::new(
-            name,
-            endpoint.user(),
-            String::new(),
-            endpoint.database(),
-            slot,
-            publication,
-        )
-        .with_port(port)
-        .with_tls(tls(endpoint, name)),
-        Host::Unix(path) => ReplicationConfig::unix(
-            path.to_string_lossy(),
-            port,
-            endpoint.user(),
-            String::new(),
-            endpoint.database(),
-            slot,
-            publication,
-        ),
-    };
-    config.options = Some(OPTIONS.to_owned());
-    config
-        .with_start_lsn(WireLsn(from.as_u64()))
-        .with_status_interval(STATUS_INTERVAL)
-        .with_wakeup_interval(STATUS_INTERVAL)
-        .with_buffer_size(BUFFERED_EVENTS)
-        .with_application_name("bemi")
-}
-
-fn convert(event: ReplicationEvent) -> Result<Option<Event>, Error> {
+fn convert(event: ReplicationEvent) -> Result<Event, Error> {
     let lsn = |lsn: WireLsn| Lsn::new(lsn.0);
     let time = |micros, position: WireLsn| {
         pgoutput::timestamp(micros).map_err(|error| decode_error(Lsn::new(position.0), &error))
     };
-    Ok(Some(match event {
+    Ok(match event {
         ReplicationEvent::XLogData {
             wal_start, data, ..
         } => {
@@ -346,8 +190,12 @@ fn convert(event: ReplicationEvent) -> Result<Option<Event>, Error> {
             wal_end: lsn(wal_end),
             reply_requested,
         },
-        ReplicationEvent::StoppedAt { .. } => return Ok(None),
-    }))
+        // Comes only where it was asked for.
+        ReplicationEvent::StoppedAt { reached } => Event::Keepalive {
+            wal_end: lsn(reached),
+            reply_requested: false,
+        },
+    })
 }
 
 /// Decodes a message, unless a test pretends that it cannot be: one with a certain text in it.
@@ -374,85 +222,4 @@ pub(super) fn decode_error(position: Lsn, problem: &impl ToString) -> Error {
         position,
         problem: problem.to_string(),
     })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Starting,
-    Streaming,
-}
-
-/// What an error of the stream means. The crate carries the SQLSTATE as text at the message's end.
-fn classify(error: PgWireError, endpoint: String, slot: &str, phase: Phase) -> Error {
-    let reason = match &error {
-        PgWireError::Server(text) => {
-            let (message, sqlstate) = text
-                .rsplit_once(" (SQLSTATE ")
-                .and_then(|(message, rest)| {
-                    rest.strip_suffix(')').map(|sqlstate| (message, sqlstate))
-                })
-                .unwrap_or((text, ""));
-            ServerError::new(sqlstate, message)
-        }
-        PgWireError::Auth(reason) => {
-            let reason = ServerError::new("28000", reason);
-            return Error::new(ErrorKind::Refused { endpoint, reason });
-        }
-        PgWireError::MessageTooLarge { .. } | PgWireError::Protocol(_) => {
-            return Error::with_source(
-                ErrorKind::Io {
-                    doing: "reading the replication stream",
-                },
-                error,
-            );
-        }
-        _ if phase == Phase::Starting => {
-            return Error::with_source(ErrorKind::Connect { endpoint }, error);
-        }
-        _ => return Error::with_source(ErrorKind::Disconnected { endpoint }, error),
-    };
-    let slot = slot.to_owned();
-    Error::new(match &*reason.sqlstate {
-        "55006" => ErrorKind::SlotInUse {
-            slot,
-            pid: pid_in(&reason.message),
-        },
-        "42704" => ErrorKind::NotSetUp {
-            missing: missing_in(&reason.message),
-        },
-        "55000" => ErrorKind::WrongSlot {
-            slot,
-            problem: format!("cannot be read: {}", reason.message),
-        },
-        sqlstate if sqlstate.starts_with("28") || sqlstate.starts_with("3D") => {
-            ErrorKind::Refused { endpoint, reason }
-        }
-        // 0A000: until PostgreSQL 16 a server in recovery decodes nothing, and it may be promoted.
-        sqlstate
-            if sqlstate.starts_with("57") || sqlstate.starts_with("53") || sqlstate == "0A000" =>
-        {
-            return match phase {
-                Phase::Starting => {
-                    Error::with_source(ErrorKind::Connect { endpoint }, reason.to_string())
-                }
-                Phase::Streaming => {
-                    Error::with_source(ErrorKind::Disconnected { endpoint }, reason.to_string())
-                }
-            };
-        }
-        _ => ErrorKind::Server {
-            doing: "reading the replication stream",
-            error: reason,
-        },
-    })
-}
-
-/// The process in `replication slot "bemi" is active for PID 4711`.
-fn pid_in(message: &str) -> Option<i32> {
-    message.rsplit(' ').next()?.parse().ok()
-}
-
-/// The thing in `replication slot "bemi" does not exist`.
-fn missing_in(message: &str) -> String {
-    format!("the {}", message.trim_end_matches(" does not exist"))
 }
