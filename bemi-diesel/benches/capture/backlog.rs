@@ -8,12 +8,13 @@ use bemi_tests::Cluster;
 use tokio::runtime::Runtime;
 
 use crate::copy::copy;
-use crate::pair::{Pair, ROUNDS, ROWS, TABLE, log_end, median, table};
+use crate::pair::{Pair, ROUNDS, ROWS, TABLE, log_end, spread, table};
 
 /// Rows of a transaction, and of all.
-pub(super) const BACKLOGS: [(u32, u32); 3] = [(1, 200_000), (100, 200_000), (100_000, 200_000)];
+pub(super) const BACKLOGS: [(u32, u32); 3] = [(1, 400_000), (100, 400_000), (100_000, 400_000)];
 
-/// The backlogs, stored and only decoded.
+/// The backlogs, stored and only decoded: medians, and between brackets the least and the most of what single rounds
+/// give.
 pub(super) fn backlogs(cluster: &Cluster, runtime: &Runtime) {
     let mut table = table([
         "backlog",
@@ -26,25 +27,32 @@ pub(super) fn backlogs(cluster: &Cluster, runtime: &Runtime) {
         "ratio",
     ]);
     for (size, rows) in BACKLOGS {
-        let [mut stored, mut copied, mut decoded, mut received] = [const { Vec::new() }; 4];
-        for _ in 0..ROUNDS {
-            let backlog = Backlog::write(cluster, runtime, size, rows);
-            received.push(receive(cluster, &backlog));
-            decoded.push(decode(runtime, &backlog));
-            stored.push(store(runtime, &backlog));
-            copied.push(copy(&backlog.pair));
-        }
-        let [stored, copied, decoded, received] =
-            [stored, copied, decoded, received].map(|mut times| median(&mut times));
+        let rounds: Vec<[Duration; 4]> = (0..ROUNDS)
+            .map(|_| {
+                let backlog = Backlog::write(cluster, runtime, size, rows);
+                let received = receive(cluster, &backlog);
+                let decoded = decode(runtime, &backlog);
+                let stored = store(runtime, &backlog);
+                [stored, copy(&backlog.pair), decoded, received]
+            })
+            .collect();
+        let time = |n: usize| spread(rounds.iter().map(|round| round[n].as_secs_f64()))[1];
+        let ratio = |of: usize, to: usize| {
+            let ratios = rounds
+                .iter()
+                .map(|round| round[of].as_secs_f64() / round[to].as_secs_f64());
+            let [least, ratio, most] = spread(ratios);
+            format!("{ratio:.2} [{least:.2}–{most:.2}]")
+        };
         table.add_row([
             format!("{rows} rows by {size}"),
-            format!("{stored:.2} s"),
-            format!("{:.0}", f64::from(rows) / stored),
-            format!("{copied:.2} s"),
-            format!("{:.2}", copied / stored),
-            format!("{decoded:.2} s"),
-            format!("{received:.2} s"),
-            format!("{:.2}", received / decoded),
+            format!("{:.2} s", time(0)),
+            format!("{:.0}", f64::from(rows) / time(0)),
+            format!("{:.2} s", time(1)),
+            ratio(1, 0),
+            format!("{:.2} s", time(2)),
+            format!("{:.2} s", time(3)),
+            ratio(3, 2),
         ]);
     }
     println!("{table}\n");

@@ -9,7 +9,7 @@ use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use postgres::{Client, NoTls};
 use tokio::runtime::Runtime;
 
-pub(super) const ROUNDS: usize = 3;
+pub(super) const ROUNDS: usize = 5;
 
 pub(super) const TABLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, a int, b bigint, c text, d text, e bool, f timestamptz, \
                      g numeric, h uuid, i date)";
@@ -82,4 +82,11 @@ pub(super) fn log_end(client: &mut Client) -> Lsn {
 pub(super) fn median(times: &mut [Duration]) -> f64 {
     times.sort();
     times[times.len() / 2].as_secs_f64()
+}
+
+/// The least, the median and the most.
+pub(super) fn spread(of: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut of: Vec<f64> = of.collect();
+    of.sort_by(f64::total_cmp);
+    [of[0], of[of.len() / 2], of[of.len() - 1]]
 }

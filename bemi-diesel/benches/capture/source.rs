@@ -6,9 +6,7 @@ use bemi_tests::Cluster;
 use postgres::{Client, NoTls};
 use tokio::runtime::Runtime;
 
-use crate::pair::{Pair, table};
-
-const ROUNDS: usize = 5;
+use crate::pair::{Pair, ROUNDS, spread, table};
 
 /// The least that a trigger can do: a table that nobody can ask for a row's history but by reading all of it.
 const BARE: &str = "CREATE TABLE audit (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(), name text, op text, \
@@ -38,14 +36,15 @@ const TABLES: [(&str, &str); 4] = [
 ];
 
 /// What runs beside pgbench.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beside {
     Nothing,
     Capture,
     /// Only reads the log: whatever captures changes cannot take less.
     Reader,
-    /// A trigger that writes an audit table: this.
-    Trigger(&'static str),
+    /// A trigger that writes an audit table like `changes`.
+    Trigger,
+    BareTrigger,
 }
 
 impl Beside {
@@ -53,8 +52,8 @@ impl Beside {
         Self::Nothing,
         Self::Capture,
         Self::Reader,
-        Self::Trigger(SAME),
-        Self::Trigger(BARE),
+        Self::Trigger,
+        Self::BareTrigger,
     ];
 
     const fn name(self) -> &'static str {
@@ -62,8 +61,8 @@ impl Beside {
             Self::Nothing => "no capture",
             Self::Capture => "bemi, into another database",
             Self::Reader => "pg_recvlogical, to nowhere",
-            Self::Trigger(BARE) => "audit table by trigger, without any index",
-            Self::Trigger(_) => "audit table by trigger, with indexes as `changes`",
+            Self::Trigger => "audit table by trigger, with indexes as `changes`",
+            Self::BareTrigger => "audit table by trigger, without any",
         }
     }
 }
@@ -111,13 +110,6 @@ fn set_fsync(server: &mut Client, fsync: &str) {
     {}
 }
 
-/// The least, the median and the most.
-fn spread(of: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut of: Vec<f64> = of.collect();
-    of.sort_by(f64::total_cmp);
-    [of[0], of[of.len() / 2], of[of.len() - 1]]
-}
-
 /// Transactions a second.
 fn pgbench(cluster: &Cluster, runtime: &Runtime, beside: Beside) -> f64 {
     let pair = Pair::create(cluster);
@@ -153,8 +145,13 @@ fn pgbench(cluster: &Cluster, runtime: &Runtime, beside: Beside) -> f64 {
             reader.wait().unwrap();
             rate
         }
-        Beside::Trigger(audit) => {
+        Beside::Trigger | Beside::BareTrigger => {
             let mut source = pair.source();
+            let audit = if beside == Beside::Trigger {
+                SAME
+            } else {
+                BARE
+            };
             source.batch_execute(audit).unwrap();
             for (table, key) in TABLES {
                 let trigger = format!(
