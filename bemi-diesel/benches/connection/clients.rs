@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bemi_diesel::{AsyncBemiConnection, BemiConnection, Context, SharedContext};
 use bemi_tests::{Cluster, Database};
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection, QueryResult};
+use diesel::sql_types::Text;
+use diesel::{Connection, PgConnection, QueryResult, RunQueryDsl};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::future::try_join_all;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -24,29 +25,43 @@ pub(crate) enum Place {
     One,
     Far,
     Eight,
+    /// As it is outside of benchmarks: a commit waits for the disk.
+    Durable,
 }
 
 impl Place {
-    pub(crate) const ALL: [Self; 3] = [Self::One, Self::Far, Self::Eight];
+    pub(crate) const ALL: [Self; 4] = [Self::One, Self::Far, Self::Eight, Self::Durable];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::One => "one client, unix socket",
             Self::Far => "one client, 1 ms of network",
             Self::Eight => "eight clients, unix socket",
+            Self::Durable => "eight clients, unix socket, fsync on",
         }
+    }
+
+    /// Lets the server's commits wait for the disk, or not.
+    pub(crate) fn prepare(self, cluster: &Cluster) -> Result<(), Box<dyn Error>> {
+        let mut admin = PgConnection::establish(&cluster.url("postgres"))?;
+        let fsync = if self == Self::Durable { "on" } else { "off" };
+        admin.batch_execute(&format!("ALTER SYSTEM SET fsync = {fsync}"))?;
+        admin.batch_execute("SELECT pg_reload_conf()")?;
+        let now = diesel::dsl::sql::<Text>("SELECT current_setting('fsync')");
+        while now.clone().get_result::<String>(&mut admin)? != fsync {}
+        Ok(())
     }
 
     fn clients(self) -> usize {
         match self {
             Self::One | Self::Far => 1,
-            Self::Eight => 8,
+            Self::Eight | Self::Durable => 8,
         }
     }
 
     fn url(self, cluster: &Cluster, database: &str) -> Result<String, Box<dyn Error>> {
         let (host, port) = match self {
-            Self::One | Self::Eight => {
+            Self::One | Self::Eight | Self::Durable => {
                 let folder = cluster.socket_folder().to_string_lossy();
                 let folder = utf8_percent_encode(&folder, NON_ALPHANUMERIC);
                 (folder.to_string(), cluster.port())

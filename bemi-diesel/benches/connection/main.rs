@@ -31,8 +31,8 @@ use workload::Workload;
 
 /// Compares the wrapped connections to the plain ones, and to two schemes with triggers.
 ///
-/// A PostgreSQL server of its own is started, without fsync: the client's and the server's work is all
-/// that counts, which is the worst case for whoever adds to it. Client and server share one core. Every
+/// A PostgreSQL server of its own is started, without fsync but where it is said: the client's and the server's work is
+/// all that counts, which is the worst case for whoever adds to it. Client and server share one core. Every
 /// scheme has its own database and runs the same diesel program, each operation in a context of its own,
 /// in turns of a few milliseconds. What is printed is how fast a scheme is relative to the plain
 /// connection in the same turn: the median, and between brackets the quartiles.
@@ -43,7 +43,7 @@ use workload::Workload;
 )]
 struct Options {
     /// How long to measure, in seconds
-    #[arg(long, value_name = "N", default_value_t = 110)]
+    #[arg(long, value_name = "N", default_value_t = 150)]
     seconds: u64,
     /// Only the places and operations whose names hold this, such as `one` or `UPDATE`
     filter: Option<String>,
@@ -89,6 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if workloads.is_empty() {
             continue;
         }
+        place.prepare(&cluster)?;
         let mut sync = Scheme::SYNC
             .iter()
             .map(|scheme| Contender::sync(&cluster, *scheme, place))
