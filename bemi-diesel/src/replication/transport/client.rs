@@ -29,7 +29,6 @@ const ENCODING: &str = "SELECT pg_catalog.set_config('client_encoding', 'SQL_ASC
                         WHERE pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'";
 
 /// What is to be read, from where on.
-#[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) endpoint: Endpoint,
     /// One host of the endpoint, and its port.

@@ -6,9 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-/// How many messages may gather in a Unix-domain socket. Its buffer holds 277 small ones with Linux's default of 208 KiB;
-/// that of TCP holds far more.
-const GATHERED_LOCALLY: f64 = 100.0;
+/// What a Unix-domain socket holds, well below Linux's default of 208 KiB: it counts a message as so much more.
+const LOCAL_ROOM: f64 = 77_000.0;
+const LOCAL_OVERHEAD: usize = 768;
+
+/// What lies between two ends of TCP, which grows with its use.
+const ROOM: f64 = 524_288.0;
 
 /// How long the rest is for each message that comes in a millisecond, in milliseconds …
 const REST: f64 = 0.5;
@@ -26,44 +29,61 @@ const WINDOW: Duration = Duration::from_millis(10);
 /// How fast the server sends.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// How many messages may gather.
+    /// How many bytes may gather.
     room: f64,
+    /// How many bytes a message takes beside its own.
+    overhead: usize,
     since: Instant,
-    /// How many messages came since then.
+    /// What came since then.
     messages: usize,
-    /// How many came in a millisecond, before that.
-    rate: f64,
+    bytes: usize,
+    /// What came in a millisecond, before that.
+    message_rate: f64,
+    byte_rate: f64,
 }
 
 impl Pace {
-    /// The pace of a stream from another machine, or over a Unix-domain socket.
+    /// The pace of a stream over a Unix-domain socket, or over TCP.
     pub(super) fn new(is_local: bool, now: Instant) -> Self {
+        let (room, overhead) = if is_local {
+            (LOCAL_ROOM, LOCAL_OVERHEAD)
+        } else {
+            (ROOM, 0)
+        };
         Self {
-            room: if is_local {
-                GATHERED_LOCALLY
-            } else {
-                f64::INFINITY
-            },
+            room,
+            overhead,
             since: now,
             messages: 0,
-            rate: 0.0,
+            bytes: 0,
+            message_rate: 0.0,
+            byte_rate: 0.0,
         }
     }
 
-    /// All that had come, so many `messages`, has been read: how long not to look for more, if for any time.
-    pub(super) fn read(&mut self, messages: usize, now: Instant) -> Option<Duration> {
-        self.messages = self.messages.saturating_add(messages);
+    /// So many messages with so many bytes have been read: how long not to look for more, if for any time.
+    pub(super) fn read(&mut self, messages: usize, bytes: usize, now: Instant) -> Option<Duration> {
+        self.messages += messages;
+        self.bytes += bytes + messages * self.overhead;
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed >= WINDOW {
-            let messages = u32::try_from(self.messages).unwrap_or(u32::MAX);
-            self.rate = f64::from(messages) / (elapsed.as_secs_f64() * 1e3);
-            (self.since, self.messages) = (now, 0);
+            self.message_rate = rate(self.messages, elapsed);
+            self.byte_rate = rate(self.bytes, elapsed);
+            (self.since, self.messages, self.bytes) = (now, 0, 0);
         }
-        (self.rate >= SELDOM).then(|| {
-            let rest = (REST * self.rate).min(self.room / self.rate);
-            Duration::from_secs_f64(rest / 1e3).clamp(SHORTEST, LONGEST)
-        })
+        if self.message_rate < SELDOM {
+            return None;
+        }
+        let rest = (REST * self.message_rate).min(self.room / self.byte_rate.max(1.0));
+        let rest = Duration::from_secs_f64(rest / 1e3).min(LONGEST);
+        (rest >= SHORTEST).then_some(rest)
     }
+}
+
+/// How much comes in a millisecond.
+fn rate(much: usize, elapsed: Duration) -> f64 {
+    let much = u32::try_from(much).unwrap_or(u32::MAX);
+    f64::from(much) / (elapsed.as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]

@@ -125,13 +125,13 @@ async fn read(
         let Some(event) = event.transpose() else {
             return;
         };
-        let gulp = gulp(&mut client, event).await;
-        let (messages, is_all) = (gulp.len(), gulp.len() < GULP_EVENTS);
+        let (gulp, bytes) = gulp(&mut client, event).await;
+        let messages = gulp.len();
         if gulps.send(gulp).await.is_err() {
             break;
         }
-        let rest = pace.read(messages, Instant::now());
-        if let Some(rest) = rest.filter(|_| is_all) {
+        let rest = pace.read(messages, bytes, Instant::now());
+        if let Some(rest) = rest.filter(|_| !is_full(messages, bytes)) {
             thread::sleep(rest);
         }
     }
@@ -142,18 +142,21 @@ async fn read(
     }
 }
 
-/// `first`, and what has come behind it.
-async fn gulp(client: &mut ReplicationClient, first: Came) -> Gulp {
+/// `first`, and what has come behind it; and how many bytes that is.
+async fn gulp(client: &mut ReplicationClient, first: Came) -> (Gulp, usize) {
     let mut bytes = size(&first);
     let mut gulp = vec![first];
-    while gulp.len() < GULP_EVENTS
-        && bytes < GULP_BYTES
+    while !is_full(gulp.len(), bytes)
         && let Some(event) = next(client).await
     {
         bytes += size(&event);
         gulp.push(event);
     }
-    gulp
+    (gulp, bytes)
+}
+
+fn is_full(events: usize, bytes: usize) -> bool {
+    events >= GULP_EVENTS || bytes >= GULP_BYTES
 }
 
 /// The next event, if one has come; those that still lie in the socket count.
