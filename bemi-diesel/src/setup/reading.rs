@@ -20,6 +20,8 @@ pub(super) struct Reading<'a> {
     pub(super) stored: Option<Progress>,
     /// The identifier of the publication, if there is one.
     publication: Option<u32>,
+    /// The server can hand slots on to its standbys.
+    fails_over: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -45,6 +47,7 @@ impl<'a> Reading<'a> {
             slot,
             stored,
             publication: publication.map(|publication| publication.oid),
+            fails_over: server.has_failover_slots(),
         })
     }
 
@@ -111,7 +114,11 @@ impl<'a> Reading<'a> {
             let dropped = source.client.execute(drop, &binds).await;
             dropped.map_err(|error| source.error("dropping the lost replication slot", &error))?;
         }
-        let create = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
+        let create = if self.fails_over {
+            "SELECT pg_create_logical_replication_slot($1, 'pgoutput', failover => true)"
+        } else {
+            "SELECT pg_create_logical_replication_slot($1, 'pgoutput')"
+        };
         let creating = source.client.execute(create, &binds);
         let waiting = "the replication slot waits for the transactions that are running to end; \
                        `SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL` lists them";

@@ -86,6 +86,13 @@ impl Server {
         self.version_number >= 150_000
     }
 
+    /// Whether slots can go on [on a standby] that takes over.
+    ///
+    /// [on a standby]: https://www.postgresql.org/docs/current/logical-replication-failover.html
+    pub(crate) fn has_failover_slots(&self) -> bool {
+        self.version_number >= 170_000
+    }
+
     /// Its version, for messages.
     pub(crate) fn version(&self) -> &str {
         &self.version

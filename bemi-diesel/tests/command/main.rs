@@ -13,6 +13,7 @@ mod changes;
 mod ddl;
 mod diff;
 mod export;
+mod failover;
 mod failpoints;
 mod follow;
 mod gap;
