@@ -156,7 +156,9 @@ impl Session {
             self.by_type.insert(id, ByType::One(known.clone()));
             return Classified::by_type(known);
         }
-        if let Some(remembered) = self.by_text.get_mut(sql.as_str()) {
+        // To look for a longer text would take as long as to read it.
+        let is_remembered = sql.len() <= MAX_REMEMBERED_BYTES;
+        if is_remembered && let Some(remembered) = self.by_text.get_mut(sql.as_str()) {
             remembered.seen = remembered.seen.saturating_add(1);
             let plain = matches!(
                 remembered.known.as_deref(),
@@ -178,7 +180,7 @@ impl Session {
             };
         }
         let known = Statement::new(&sql, self.policy.sql_bytes).map(Arc::new);
-        if sql.len() <= MAX_REMEMBERED_BYTES {
+        if is_remembered {
             if self.by_text.len() >= MAX_REMEMBERED {
                 self.by_text.retain(|_, remembered| remembered.prepared);
             }
