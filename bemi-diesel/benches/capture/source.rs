@@ -62,7 +62,7 @@ impl Beside {
             Self::Capture => "bemi, into another database",
             Self::Reader => "pg_recvlogical, to nowhere",
             Self::Trigger => "audit table by trigger, with indexes as `changes`",
-            Self::BareTrigger => "audit table by trigger, without any",
+            Self::BareTrigger => "audit table by trigger, no index but its key",
         }
     }
 }
